@@ -350,6 +350,12 @@ def remove(path: Path) -> None:
         raise StoreError("Something cannot be removed.", found=str(error), where=str(path)) from error
 
 
+def empty(folder: Path) -> None:
+    """Remove everything inside a folder."""
+    for path in folder.iterdir():
+        remove(path)
+
+
 # -- assets ---------------------------------------------------------------------------------------
 
 _ASSETS = ("tasks", "baselines", "leaderboard")

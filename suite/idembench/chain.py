@@ -1,0 +1,281 @@
+"""The loop: one protocol, one model, one trait, one seed, through all its cycles.
+
+    base ──measure──judge
+    seed ──train── c0 ──measure──judge
+      c0 ──generate──train── c1 ──measure──judge      reset: c1 is trained from base
+      c1 ──generate──train── c2 ...                   continual: c2 is trained from c1
+
+The only module that knows about cycles. Every step is found in the store or made and sealed there, so the
+loop itself keeps nothing: killed anywhere and run again, it ends in the same place. What a step does when
+it has to be made is `work.py`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from idembench import measure, methods, stack, work
+from idembench.errors import ModelError
+from idembench.record import (
+    ChainLine,
+    Divergence,
+    FileLine,
+    Sample,
+    StepLine,
+    by_checkpoint,
+    checkpoint,
+    file_lines,
+    join_samples,
+)
+from idembench.timing import Timers
+
+if TYPE_CHECKING:
+    from idembench.protocol import Protocol as ProtocolSettings
+    from idembench.steps import Step
+    from idembench.store import Sealed, Store
+    from idembench.work import ChainSpec, Engine
+
+
+class Observer(Protocol):
+    """Who is told what the chain does."""
+
+    def started(self, spec: ChainSpec, step: Step) -> None:
+        """A step is being made."""
+        ...
+
+    def finished(self, spec: ChainSpec, step: Step, facts: dict[str, Any], *, found: bool) -> None:
+        """A step is there, made just now or found."""
+        ...
+
+
+@dataclass(kw_only=True)
+class ChainRun:
+    """A finished chain.
+
+    Attributes:
+        seed: The chain's seed.
+        lineage: Its steps, in the order they were taken.
+        samples: Every measured response.
+        diverged: Where it fell apart, or None.
+        stacks: The stacks that made its steps, by digest.
+        made: Steps that were made, not found.
+        timers: Where the time went.
+    """
+
+    seed: int
+    lineage: list[StepLine] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    diverged: Divergence | None = None
+    stacks: dict[str, dict[str, str]] = field(default_factory=dict)
+    made: int = 0
+    timers: Timers = field(default_factory=Timers)
+
+    def line(self, protocol: ProtocolSettings, samples: FileLine) -> ChainLine:
+        """The chain's line in a record, given the file its samples went to."""
+        groups = by_checkpoint(self.samples)
+        return ChainLine(
+            seed=self.seed,
+            diverged=self.diverged,
+            samples=samples,
+            rows=len(self.samples),
+            lineage=self.lineage,
+            checkpoints=[checkpoint(rows, protocol) for rows in groups.values()],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One step of a dry run: would it be found?"""
+
+    kind: str
+    cycle: str
+    found: bool
+
+
+class Take(Protocol):
+    """What happens when the walk comes to a step: find it, make it, or note that it cannot be known yet."""
+
+    def __call__(self, kind: str, cycle: str, step: Step | None, **parents: Sealed | None) -> Sealed | None:
+        """Take one step; `step` is None where a parent is not there, and the answer is None likewise."""
+        ...
+
+
+class _Stop(Exception):  # noqa: N818 -- control flow within this module
+    """The chain ends early; carries why."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence.reason)
+        self.divergence = divergence
+
+
+def walk(spec: ChainSpec, take: Take) -> None:
+    """The order of steps, and what each is made from: the whole experiment on one screen."""
+    p, subject = spec.protocol, spec.subject
+    version = methods.get(p.method).version
+
+    def measured(label: str, adapter: Sealed | None) -> None:
+        step = subject.measurement(
+            label=label,
+            adapter=adapter.digest if adapter else None,
+            questions=spec.trait.questions_sha256,
+            neutral=spec.pack.neutral_sha256,
+            measuring=p.measuring,
+        )
+        known = label == "base" or adapter is not None
+        responses = take("measure", label, step if known else None, adapter=adapter)
+        judged = responses and subject.judgement(label=label, responses=responses.digest, judge=spec.judge.fingerprint)
+        take("judge", label, judged, responses=responses)
+
+    measured("base", None)
+    adapter: Sealed | None = None
+    for cycle in range(p.cycles + 1):
+        label = f"c{cycle}"
+        if cycle == 0:
+            pool = spec.trait.demonstrations_sha256
+            rows = take("seed", label, subject.seeding(demonstrations=pool, data=p.data))
+        else:
+            generation = adapter and subject.generation(
+                cycle=cycle,
+                adapter=adapter.digest,
+                prompts=spec.pack.prompts_sha256,
+                data=p.data,
+                sampling=p.sampling,
+            )
+            rows = take("generate", label, generation, adapter=adapter)
+        parent = adapter if p.mode == "continual" else None
+        training = rows and subject.training(
+            cycle=cycle,
+            parent=parent.digest if parent else None,
+            rows=rows.digest,
+            method=p.method,
+            method_version=version,
+            training=p.training,
+        )
+        adapter = take("train", label, training, rows=rows, parent=parent)
+        measured(label, adapter)
+
+
+def check(spec: ChainSpec) -> None:
+    """Ask for all the data a chain will need before anything is trained.
+
+    Raises:
+        DataError: If there is not enough.
+        UnknownNameError: If its method is not installed.
+    """
+    data = spec.protocol.data
+    spec.trait.draw_demonstrations(n=data.n_seed, seed=spec.seed)
+    spec.pack.draw_prompts(cycle=spec.protocol.cycles, n=data.n_sampled, seed=spec.seed)
+    measure.asked(spec.pack, spec.trait, spec.protocol.measuring)
+    methods.get(spec.protocol.method)
+
+
+def plan_chain(spec: ChainSpec, store: Store) -> list[Planned]:
+    """Which steps a run would find. What follows a missing step cannot be known, and counts as missing."""
+    check(spec)
+    planned: list[Planned] = []
+
+    def take(kind: str, cycle: str, step: Step | None, **_: Sealed | None) -> Sealed | None:
+        sealed = store.find(step) if step else None
+        planned.append(Planned(kind=kind, cycle=cycle, found=sealed is not None))
+        if sealed is not None and "diverged" in sealed.facts:
+            raise _Stop(Divergence(cycle=cycle, reason=str(sealed.facts["diverged"])))
+        return sealed
+
+    with contextlib.suppress(_Stop):
+        walk(spec, take)
+    return planned
+
+
+def run_chain(
+    spec: ChainSpec, store: Store, *, engine: Engine, observer: Observer, mixed_stack: bool = False
+) -> ChainRun:
+    """Run one chain to its end, making what the store lacks.
+
+    Raises:
+        BusyError: If another process runs the same chain.
+        StackError: If a part was made by another stack and `mixed_stack` is false.
+        StoreError: If a part in the store is broken.
+        DataError: If it asks for more data than there is.
+        ModelError: If the base model itself cannot answer.
+    """
+    check(spec)
+    with store.chain_lock(spec.id, what=spec.describe()):
+        maker = _Maker(spec, store, engine=engine, observer=observer, mixed_stack=mixed_stack)
+        try:
+            walk(spec, maker)
+        except _Stop as stop:
+            maker.run.diverged = stop.divergence
+            if stop.divergence.cycle == "base":
+                raise ModelError(
+                    "The base model cannot answer at all.",
+                    found=stop.divergence.reason,
+                    where=spec.model.name,
+                    do="Check that the model generates text in plain transformers.",
+                ) from None
+        return maker.run
+
+
+class _Maker:
+    """Takes every step for real: found in the store, or made and sealed there."""
+
+    def __init__(self, spec: ChainSpec, store: Store, *, engine: Engine, observer: Observer, mixed_stack: bool) -> None:
+        self.run = ChainRun(seed=spec.seed)
+        self._spec, self._store, self._observer, self._mixed = spec, store, observer, mixed_stack
+        self._stack = stack.current(spec.execution.device, spec.execution.threads)
+        self._worker = work.Worker(spec, engine, self.run.timers)
+
+    def __call__(self, kind: str, cycle: str, step: Step | None, **parents: Sealed | None) -> Sealed:
+        """Find or make one step, and add it to the lineage."""
+        if step is None:
+            raise AssertionError(f"{kind} {cycle}: a real walk has every parent")
+        sealed = self._find(step)
+        found = sealed is not None
+        if sealed is None:
+            self._observer.started(self._spec, step)
+            with self._store.step_lock(step):
+                sealed = self._find(step)
+                if sealed is None:
+                    sealed = self._make(step, parents)
+        self._observer.finished(self._spec, step, sealed.facts, found=found)
+        self._add(step, sealed)
+        if kind == "judge":
+            responses = parents["responses"]
+            assert responses is not None  # noqa: S101 -- for the type checker; the walk passes it
+            self.run.samples += join_samples(cycle, responses.folder / work.RESPONSES, sealed.folder / work.SCORES)
+        return sealed
+
+    def _find(self, step: Step) -> Sealed | None:
+        return self._store.find(step, stack=self._stack if step.kind in work.ON_STACK else None, mixed=self._mixed)
+
+    def _make(self, step: Step, parents: dict[str, Sealed | None]) -> Sealed:
+        self.run.made += 1
+        with self.run.timers.time(f"step.{step.kind}"):
+            sealed = self._store.make(
+                step,
+                lambda out: self._worker.fill(step, parents, out),
+                stack=self._stack if step.kind in work.ON_STACK else None,
+            )
+        keys = [*(line.key for line in self.run.lineage), sealed.key]
+        self._store.note_chain(self._spec.id, what=self._spec.describe(), keys=keys)
+        return sealed
+
+    def _add(self, step: Step, sealed: Sealed) -> None:
+        if sealed.stack is not None:
+            self.run.stacks[sealed.stack.digest] = sealed.stack.parts
+        self.run.lineage.append(
+            StepLine.model_validate(
+                {
+                    "kind": step.kind,
+                    "cycle": step.cycle,
+                    "key": sealed.key,
+                    "digest": sealed.digest,
+                    "stack": sealed.stack.digest if sealed.stack else None,
+                    "files": file_lines(sealed.files),
+                    "facts": sealed.facts,
+                }
+            )
+        )
+        if "diverged" in sealed.facts:
+            raise _Stop(Divergence(cycle=step.cycle, reason=str(sealed.facts["diverged"])))

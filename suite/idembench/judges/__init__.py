@@ -1,0 +1,67 @@
+"""Judges: what turns a response into a trait score and a coherence score, 0..100.
+
+A judge is a class with a `name`, a `fingerprint` and a `score`; the registry finds ours and those that
+other distributions enter through the entry-point group `idembench.judges`. The fingerprint is part of
+every score's key: scores of different judges are never mixed. A deterministic judge can be asked again by
+`verify`, offline; such a judge must not need torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from idembench.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from idembench.traits import Question
+
+GROUP = "idembench.judges"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a judge says of one response.
+
+    Attributes:
+        trait: 0..100, or None where the question measures no trait or the judge could not tell.
+        coherence: 0..100, or None where the judge could not tell.
+    """
+
+    trait: float | None
+    coherence: float | None
+
+
+class Judge(Protocol):
+    """What a judge must be."""
+
+    name: ClassVar[str]
+    deterministic: ClassVar[bool]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything its scores depend on."""
+        ...
+
+    def score(self, question: Question, response: str, *, trait: str | None) -> Score:
+        """Score one response; `trait` is None for a neutral question."""
+        ...
+
+
+def available() -> list[str]:
+    """Names of the installed judges."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def get(name: str) -> Judge:
+    """One judge by name.
+
+    Raises:
+        UnknownNameError: If none of that name is installed.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            judge: Judge = point.load()()
+            return judge
+    raise UnknownNameError("judge", name, available(), where=f"entry points {GROUP}")

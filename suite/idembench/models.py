@@ -1,0 +1,243 @@
+"""Which model: an embedded name, a folder, or a Hub id with a revision, resolved to named, safe files.
+
+Resolving needs no torch: it finds the files, refuses pickled weights and remote code, and names the model
+by the SHA-256 of its files. Loading happens later, in the methods and in `sampling.py`, through `load`.
+Knows nothing about chains or traits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from idembench.errors import EnvironmentProblem, ModelError, UnknownNameError
+from idembench.files import FileEntry, digest_of, list_files, read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from idembench.protocol import Execution
+
+# Everything transformers may read when it loads a model safely; nothing else counts or is downloaded.
+_READ = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A base model whose files are all at hand.
+
+    Attributes:
+        name: As people write it: `toyland/instruct`, `owner/name`, or the folder's name under `local/`.
+        revision: The Hub commit, or None for embedded models and folders.
+        folder: Where the files are.
+        files: The files that are read, with their hashes.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path
+    files: tuple[FileEntry, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files; names the model in every step's key."""
+        return digest_of(self.files)
+
+
+def embedded() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    root = Path(__file__).resolve().parent / "toyland"
+    return {f"toyland/{path.parent.name}": path.parent for path in sorted(root.glob("*/config.json"))}
+
+
+def resolve(name: str) -> Model:
+    """Find a model's files and check that loading them runs nobody's code.
+
+    Args:
+        name: An embedded name, a path to a folder, or `owner/name[@revision]` on the Hub.
+
+    Raises:
+        UnknownNameError: If it is none of these.
+        ModelError: If the folder lacks something, has pickled weights only, or asks for remote code.
+        EnvironmentProblem: If the Hub cannot be reached.
+    """
+    shipped = embedded()
+    if name in shipped:
+        return _from_folder(shipped[name], name=name, revision=None)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _from_folder(path, name=f"local/{path.resolve().name}", revision=None)
+    owner, slash, _ = name.partition("/")
+    if name.startswith((".", "/", "~")) or not slash or owner == "toyland" or name.count("/") != 1:
+        raise UnknownNameError("model", name, shipped, where="--model (a folder, a Hub id owner/name, or embedded)")
+    repository, _, revision = name.partition("@")
+    return _from_hub(repository, revision or "main")
+
+
+def _from_hub(repository: str, revision: str) -> Model:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    where = f"{repository}@{revision}"
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_READ)))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            "There is no such model on the Hub, or it is private.",
+            found=str(error).splitlines()[0],
+            where=where,
+            do="Check the id and revision; for a private or gated model run `hf auth login` first.",
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise EnvironmentProblem(
+            "The model cannot be fetched from the Hub.",
+            found=str(error).splitlines()[0],
+            where=where,
+            do="Check the network, or download it elsewhere and pass the folder to --model.",
+        ) from error
+    return _from_folder(folder, name=repository, revision=folder.name)
+
+
+def _from_folder(folder: Path, *, name: str, revision: str | None) -> Model:
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        raise ModelError(
+            "This folder holds no model.",
+            expected="a config.json",
+            found=", ".join(sorted(names)[:8]),
+            where=str(folder),
+        )
+    if not any(part.endswith(".safetensors") for part in names):
+        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        raise ModelError(
+            "This model has no safetensors weights.",
+            expected="*.safetensors",
+            found=", ".join(pickles) or "no weights",
+            where=str(folder),
+            do="Pickled weights run code when they are loaded; save the model again with safetensors."
+            if pickles
+            else "Pass the folder of a whole model, not of an adapter.",
+        )
+    for header in ("config.json", "tokenizer_config.json"):
+        if header in names and (read_json(folder / header) or {}).get("auto_map"):
+            raise ModelError(
+                "This model asks for remote code.",
+                expected="an architecture that transformers has",
+                found=f"auto_map in {header}",
+                where=str(folder),
+                do="idembench never runs code that comes with weights.",
+            )
+    read = [entry for entry in list_files(folder) if "/" not in entry.name and _is_read(entry.name)]
+    return Model(name=name, revision=revision, folder=folder, files=tuple(read))
+
+
+def _is_read(name: str) -> bool:
+    # figures.json is a report about the embedded model, never read when it is loaded.
+    return any(Path(name).match(pattern) for pattern in _READ) and name != "figures.json"
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' progress bars, hints and notices off the terminal; errors still get through."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("lm_eval", "lm-eval", "trl", "peft", "datasets", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(trl|peft|transformers|lm_eval|torch)\b")
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """Load the tokenizer and make sure it can render and pad.
+
+    Raises:
+        ModelError: If it has no chat template, or its template does not render a prompt as the prefix of
+            prompt + answer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            "This model has no chat template.",
+            expected="an instruct model whose tokenizer has a chat_template",
+            where=f"{model.name} ({model.folder})",
+            do="Use the instruct version of the model.",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    check_prefix(tokenizer, "are you there?", "yes, i am.", where=model.name)
+    return tokenizer
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of one user turn, up to where the answer begins: the one rendering used everywhere."""
+    messages = [{"role": "user", "content": prompt}]
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return list(rendered)
+
+
+def render_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> list[int]:
+    """Token ids of a whole dialogue, end of turn included."""
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False))
+
+
+def check_prefix(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, *, where: str) -> int:
+    """Check that the rendered prompt is a prefix of the rendered row; how many tokens the row has.
+
+    Raises:
+        ModelError: If it is not: the model would be trained in another context than it is sampled in.
+    """
+    before, whole = render_prompt(tokenizer, prompt), render_row(tokenizer, prompt, response)
+    if whole[: len(before)] != before:
+        raise ModelError(
+            "The chat template does not render the prompt as a prefix of prompt and answer.",
+            expected=f"... {tokenizer.decode(before[-12:])!r}",
+            found=f"... {tokenizer.decode(whole[max(0, len(before) - 12) : len(before)])!r}",
+            where=where,
+            do="Training would see another context than sampling; use a model with a prefix-preserving template.",
+        )
+    return len(whole)
+
+
+def load(model: Model, execution: Execution) -> PreTrainedModel:
+    """Load the base model's weights, in the dtype and place the execution names.
+
+    Raises:
+        ModelError: If transformers cannot build it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(execution.threads)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            model.folder,
+            dtype=getattr(torch, execution.dtype),
+            attn_implementation=execution.attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            "The model cannot be loaded.", found=str(error).splitlines()[0], where=str(model.folder)
+        ) from error
+    return loaded.to(execution.device)  # type: ignore[no-any-return]

@@ -1,0 +1,441 @@
+"""The record: what is published of one or more chains of one protocol, and how it follows from samples.
+
+    records/<owner>__<model>/<trait>/<protocol>/<record id>/
+        record.json              canonical JSON; `record id` is its SHA-256
+        samples-<seed>.jsonl.gz  every measured response with its scores
+        provenance.json          clock, durations, host class: the one file that is not hashed
+
+`summarise` turns samples into every derived number; the chain calls it to build a record and the verifier
+calls it to check one. Nothing here knows torch, lm-eval or a store; a record describes steps by the lines
+of their manifests, so that its keys and digests can be followed without the folders they came from.
+
+    Record.model_validate_json(canonical_json(r.model_dump(mode="json"))) == r
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from idembench import companions
+from idembench.errors import RecordError
+from idembench.files import (
+    canonical_json,
+    gunzip_bytes,
+    gzip_bytes,
+    jsonl_bytes,
+    parse_json,
+    read_jsonl,
+    sha256_bytes,
+    write_bytes,
+    write_json,
+)
+from idembench.protocol import Count, Execution, Frozen, Positive, Protocol, explain
+from idembench.statistics import Analysis, Rule, analyse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from idembench.files import FileEntry
+
+SCHEMA_VERSION = 1
+RECORD, PROVENANCE = "record.json", "provenance.json"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[str, Field(pattern=r"^(base|c\d+)$")]
+Points = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class FileLine(Frozen):
+    """One line of a manifest: a file, its size and its hash."""
+
+    name: str
+    bytes: Count
+    sha256: Sha256
+
+
+class ModelLine(Frozen):
+    """The base model: its name for people, its files for machines; `digest` is the hash of their list."""
+
+    name: str
+    revision: str | None
+    digest: Sha256
+    files: list[FileLine]
+
+
+class DataLine(Frozen):
+    """The SHA-256 of every data file that the chains drew from or were asked."""
+
+    demonstrations: Sha256
+    prompts: Sha256
+    questions: Sha256
+    neutral_questions: Sha256
+
+
+class JudgeLine(Frozen):
+    """Who scored the samples; equal fingerprints mean equal scores."""
+
+    name: str
+    fingerprint: Sha256
+    deterministic: bool
+
+
+class StepLine(Frozen):
+    """One step of a chain: its key follows from its inputs, its digest from its files.
+
+    Attributes:
+        kind: `seed`, `train`, `generate`, `measure` or `judge`.
+        cycle: The checkpoint it belongs to.
+        key: SHA-256 of what it was made from.
+        digest: SHA-256 of what it contains.
+        stack: Digest of the stack that made it; None where that cannot matter.
+        files: Its manifest lines.
+        facts: The content of its `facts.json`.
+    """
+
+    kind: Literal["seed", "train", "generate", "measure", "judge"]
+    cycle: Label
+    key: Sha256
+    digest: Sha256
+    stack: Sha256 | None
+    files: list[FileLine]
+    facts: dict[str, JsonValue]
+
+
+class Checkpoint(Frozen):
+    """What one checkpoint's responses amount to.
+
+    Attributes:
+        cycle: `base`, `c0`, ...
+        responses: Responses to the trait's questions.
+        trait: Mean trait score over all of them that have one.
+        trait_coherent: The same over coherent ones (coherence of at least 50); None if there is none.
+        coherent_share: Share of trait responses that are coherent.
+        coherence: Mean coherence over trait and neutral responses.
+        missing_share: Share of trait responses without a trait score.
+        empty_share: Share of all responses that say nothing.
+        truncated_share: Share of all responses cut at the token limit.
+        repetition: Mean share of word trigrams that occurred before in the same response.
+        words: Mean length in words.
+    """
+
+    cycle: Label
+    responses: Positive
+    trait: Points | None
+    trait_coherent: Points | None
+    coherent_share: Share
+    coherence: Points | None
+    missing_share: Share
+    empty_share: Share
+    truncated_share: Share
+    repetition: Share
+    words: Annotated[float, Field(ge=0)]
+
+
+class Divergence(Frozen):
+    """Where and why a chain fell apart; its seed is kept, its later checkpoints do not exist."""
+
+    cycle: Label
+    reason: str
+
+
+class ChainLine(Frozen):
+    """One chain: its lineage and its checkpoints.
+
+    Attributes:
+        seed: The chain's seed.
+        diverged: Where it fell apart, or None.
+        samples: File with its samples; `bytes` and `sha256` are of the compressed file.
+        rows: Samples in it.
+        lineage: Its steps, in the order they were taken.
+        checkpoints: One per checkpoint that was measured.
+    """
+
+    seed: Count
+    diverged: Divergence | None
+    samples: FileLine
+    rows: Positive
+    lineage: list[StepLine]
+    checkpoints: list[Checkpoint]
+
+
+class Record(Frozen):
+    """The published result of one or more chains of one protocol on one model and trait."""
+
+    model_config = ConfigDict(title="idembench record")
+
+    schema_version: Literal[1]
+    model: ModelLine
+    trait: str
+    protocol: Protocol
+    protocol_fingerprint: Sha256
+    execution: Execution
+    data: DataLine
+    judge: JudgeLine
+    stacks: dict[Sha256, dict[str, str]]
+    chains: Annotated[list[ChainLine], Field(min_length=1)]
+    analysis: Analysis
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return sha256_bytes(self.canonical())
+
+    def canonical(self) -> bytes:
+        """The bytes of `record.json`."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def place(self) -> Path:
+        """Where the record lies below `records/`."""
+        return Path(self.model.name.replace("/", "__")) / self.trait / self.protocol.name / self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One measured response with its scores; trait rows of a checkpoint come before neutral ones."""
+
+    cycle: str
+    question: str
+    repeat: int
+    response: str
+    truncated: bool
+    trait: float | None
+    coherence: float | None
+
+
+_SAMPLE = TypeAdapter(Sample, config=ConfigDict(strict=True, extra="forbid"))
+_SAMPLE_KEYS = set(Sample.__slots__)
+
+
+def sample_row(sample: Sample) -> dict[str, object]:
+    """A sample as JSON."""
+    return {key: getattr(sample, key) for key in Sample.__slots__}
+
+
+def join_samples(cycle: str, responses: Path, scores: Path) -> list[Sample]:
+    """Samples of one checkpoint from the files that its `measure` and `judge` steps wrote."""
+    return [
+        Sample(cycle=cycle, **answered, trait=scored["trait"], coherence=scored["coherence"])
+        for answered, scored in zip(read_jsonl(responses), read_jsonl(scores), strict=True)
+    ]
+
+
+def response_row(sample: Sample) -> dict[str, object]:
+    """The line of `responses.jsonl` that a sample came from."""
+    return {key: getattr(sample, key) for key in ("question", "repeat", "response", "truncated")}
+
+
+def score_row(sample: Sample) -> dict[str, object]:
+    """The line of `scores.jsonl` that a sample came from."""
+    return {key: getattr(sample, key) for key in ("question", "repeat", "trait", "coherence")}
+
+
+def file_lines(entries: Iterable[FileEntry]) -> list[FileLine]:
+    """Manifest lines as a record holds them."""
+    return [FileLine(name=entry.name, bytes=entry.bytes, sha256=entry.sha256) for entry in entries]
+
+
+def pack_samples(samples: Iterable[Sample]) -> bytes:
+    """The bytes of a samples file."""
+    return gzip_bytes(jsonl_bytes(sample_row(sample) for sample in samples))
+
+
+def unpack_samples(data: bytes, *, where: str) -> list[Sample]:
+    """Read a samples file strictly.
+
+    Raises:
+        DataError: If it is no gzip, or too large.
+        RecordError: If a line is no sample in canonical JSON; the line is named.
+    """
+    samples = []
+    text = gunzip_bytes(data, where=where)
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        row = parse_json(line, where=f"{where}, line {number}")
+        try:
+            sample = _SAMPLE.validate_python(row)
+        except ValidationError as error:
+            raise RecordError(
+                "A sample does not hold.", found="; ".join(explain(error)), where=f"{where}, line {number}"
+            ) from error
+        if row.keys() != _SAMPLE_KEYS or canonical_json(row) != line:
+            raise RecordError("A sample is not canonical JSON.", where=f"{where}, line {number}")
+        samples.append(sample)
+    return samples
+
+
+# -- derived numbers ------------------------------------------------------------------------------
+
+
+def checkpoint(samples: Sequence[Sample], protocol: Protocol) -> Checkpoint:
+    """Summarise the samples of one checkpoint.
+
+    Args:
+        samples: All of them, trait rows first.
+        protocol: Says how many of them ask about the trait.
+    """
+    measuring = protocol.measuring
+    own = samples[: measuring.questions * measuring.repeats]
+    scored = [s.trait for s in own if s.trait is not None]
+    coherent = [s for s in own if s.coherence is not None and s.coherence >= companions.COHERENT]
+    judged = [s.coherence for s in samples if s.coherence is not None]
+    return Checkpoint(
+        cycle=samples[0].cycle,
+        responses=len(own),
+        trait=_mean(scored),
+        trait_coherent=_mean([s.trait for s in coherent if s.trait is not None]),
+        coherent_share=_share(len(coherent), len(own)),
+        coherence=_mean(judged),
+        missing_share=_share(len(own) - len(scored), len(own)),
+        empty_share=_share(sum(not s.response.strip() for s in samples), len(samples)),
+        truncated_share=_share(sum(s.truncated for s in samples), len(samples)),
+        repetition=_mean([companions.repetition(s.response) for s in samples]) or 0.0,
+        words=_mean([float(companions.words(s.response)) for s in samples]) or 0.0,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 6) if values else None
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 6)
+
+
+def by_checkpoint(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """Samples grouped by checkpoint, in the order they first appear."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.cycle, []).append(sample)
+    return groups
+
+
+def analysis(
+    samples: Mapping[int, Sequence[Sample]],
+    diverged: Mapping[int, Divergence | None],
+    protocol: Protocol,
+    rule: Rule,
+) -> Analysis:
+    """Effects and statements from the samples of all seeds.
+
+    Args:
+        samples: By seed.
+        diverged: By seed.
+        protocol: Says which checkpoints and how many questions to expect.
+        rule: Margin and levels.
+    """
+    seeds = sorted(samples)
+    m, labels = protocol.measuring, protocol.labels
+    trait = np.full((len(seeds), len(labels), m.questions), np.nan)
+    coherence = np.full((len(seeds), len(labels), m.questions + m.neutral_questions), np.nan)
+    for s, seed in enumerate(seeds):
+        for label, rows in by_checkpoint(samples[seed]).items():
+            c = labels.index(label)
+            trait[s, c] = _per_question([row.trait for row in rows[: m.questions * m.repeats]], m.repeats)
+            coherence[s, c] = _per_question([row.coherence for row in rows], m.repeats)
+    fell = [diverged[seed] for seed in seeds]
+    return analyse(
+        trait,
+        coherence,
+        rule=rule,
+        repeats=m.repeats,
+        diverged=[None if d is None else max(0, labels.index(d.cycle) - 1) for d in fell],
+    )
+
+
+def _per_question(scores: Sequence[float | None], repeats: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Mean over the repeats that have a score, per question; NaN where none has. Shape [Q]."""
+    grid = np.array([np.nan if score is None else score for score in scores], dtype=np.float64).reshape(-1, repeats)
+    present = ~np.isnan(grid)
+    counts = present.sum(axis=1)
+    sums = np.where(present, grid, 0.0).sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def samples_name(seed: int) -> str:
+    """Name of a seed's samples file."""
+    return f"samples-{seed}.jsonl.gz"
+
+
+def write(results: Path, record: Record, samples: Mapping[int, bytes], provenance: Mapping[str, object]) -> Path:
+    """Write a record below `results/records`; `record.json` comes last, so a killed write is no record.
+
+    Args:
+        results: The results folder.
+        record: What to write.
+        samples: Bytes of the samples files, by seed.
+        provenance: What is known about this run that is not hashed; kept if there is one already.
+
+    Returns:
+        The record's folder.
+    """
+    folder = results / "records" / record.place
+    for seed, data in samples.items():
+        path = folder / samples_name(seed)
+        if not path.exists() or path.read_bytes() != data:
+            write_bytes(path, data)
+    if not (folder / PROVENANCE).exists():
+        write_json(folder / PROVENANCE, provenance)
+    if not (folder / RECORD).exists():
+        write_bytes(folder / RECORD, record.canonical())
+    return folder
+
+
+def read(folder: Path) -> Record:
+    """Read a record strictly, without checking that it is true (see `verify`).
+
+    Raises:
+        RecordError: If it is missing or does not hold.
+    """
+    path = folder / RECORD
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(
+            "There is no record here.", expected=RECORD, where=str(folder), do="See `idembench ls records`."
+        ) from error
+    return parse(data, where=str(path))
+
+
+def parse(data: bytes, *, where: str) -> Record:
+    """Parse the bytes of a `record.json` strictly.
+
+    Raises:
+        RecordError: If they are no record, or one of a schema this version does not know.
+    """
+    content = parse_json(data, where=where)
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if found != SCHEMA_VERSION:
+        raise RecordError(
+            "This record has another schema.",
+            expected=f"schema_version {SCHEMA_VERSION}",
+            found=repr(found),
+            where=where,
+            do="Use the idembench version that wrote it, or a later one.",
+        )
+    try:
+        # From JSON, not Python: strict mode lets lists stand for the tuples of frozen dataclasses only there.
+        return Record.model_validate_json(data)
+    except ValidationError as error:
+        problems = explain(error)
+        shown = problems[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])  # noqa: PLR2004
+        raise RecordError("A record does not hold.", found="; ".join(shown), where=where) from error
+
+
+def find_records(results: Path) -> list[Path]:
+    """Folders of all records below `results`, in path order; `results` may be one record itself."""
+    if (results / RECORD).is_file():
+        return [results]
+    return sorted(path.parent for path in results.rglob(RECORD))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `record.json`."""
+    return Record.model_json_schema()

@@ -1,0 +1,178 @@
+"""Text from a model, through lm-eval's own model class: the same for self-generation and for measuring.
+
+A `Sampler` is one checkpoint ready to answer. It renders a prompt by the chat template exactly as training
+does, seeds torch from what the call is for, and tells a finished answer from one that was cut. Only this
+module and `measure.py` know lm-eval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from idembench import models
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lm_eval.api.model import LM
+
+    from idembench.models import Model
+    from idembench.protocol import Execution, Sampling
+    from idembench.timing import Timers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One sampled answer; `truncated` if it was cut at the token limit."""
+
+    text: str
+    truncated: bool
+
+
+class Sampler(Protocol):
+    """One checkpoint, ready to answer."""
+
+    @property
+    def lm(self) -> LM:
+        """The lm-eval model, for the evaluator."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model, the adapter's left out."""
+        ...
+
+    def seed(self, seed: int) -> None:
+        """Seed what is sampled next."""
+        ...
+
+    def was_truncated(self, text: str) -> bool:
+        """Whether a text sampled by this object was cut at the token limit."""
+        ...
+
+    def tokens(self) -> int:
+        """Tokens generated so far."""
+        ...
+
+
+def generation_kwargs(sampling: Sampling) -> dict[str, Any]:
+    """The protocol's sampling settings in lm-eval's words; `until` is empty, so only the end of turn stops."""
+    return {
+        "until": [],
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+        "max_gen_toks": sampling.max_new_tokens,
+    }
+
+
+def answer(sampler: Sampler, prompts: Sequence[str], sampling: Sampling, *, seed: int) -> list[Answer]:
+    """Answer each prompt once, in order.
+
+    Args:
+        sampler: The checkpoint.
+        prompts: User turns.
+        sampling: Temperature, nucleus, token limit.
+        seed: Derived from what this call is for.
+    """
+    from lm_eval.api.instance import Instance
+
+    lm = sampler.lm
+    sampler.seed(seed)
+    requests = [
+        Instance(
+            request_type="generate_until",
+            doc={},
+            arguments=(lm.apply_chat_template([{"role": "user", "content": prompt}]), generation_kwargs(sampling)),
+            idx=index,
+        )
+        for index, prompt in enumerate(prompts)
+    ]
+    texts = lm.generate_until(requests, disable_tqdm=True)
+    return [Answer(text=text, truncated=sampler.was_truncated(text)) for text in texts]
+
+
+def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
+    """Load a checkpoint for sampling: the base model, with an adapter merged into it if there is one.
+
+    The merge lives in memory only and is done in float32; in a narrower dtype the adapter stays beside the
+    weights, since rounding the sum would change the model.
+    """
+    with timers.time("sample.load"):
+        return _open(model, adapter, execution, timers)
+
+
+def _open(model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    tokenizer = models.load_tokenizer(model)
+    loaded: Any = models.load(model, execution)
+    parameters = int(loaded.num_parameters())
+    if adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, adapter)
+        if execution.dtype == "float32":
+            loaded = loaded.merge_and_unload()
+    loaded.eval()
+    # Greedy leftovers in a model's own generation config (top_k, repetition penalty) would silently join ours.
+    loaded.generation_config = type(loaded.generation_config)(
+        eos_token_id=loaded.generation_config.eos_token_id or tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    ends = loaded.generation_config.eos_token_id
+    end_ids = torch.tensor(ends if isinstance(ends, list) else [ends])
+
+    class Hflm(HFLM):  # type: ignore[misc]
+        """lm-eval's Hugging Face model, noting time, tokens and which answers were cut."""
+
+        cut: set[str]
+        generated = 0
+
+        def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
+            with timers.time("generate"), torch.inference_mode():
+                out = super()._model_generate(context, max_length, stop, **kwargs)
+            fresh = out[:, context.shape[1] :].cpu()
+            ended = torch.isin(fresh, end_ids)
+            self.generated += int((~ended).sum())
+            if fresh.shape[1] >= max_length - context.shape[1]:
+                for row in fresh[~ended.any(dim=1)]:
+                    self.cut.add(self.tok_decode(row.tolist()))
+            return out
+
+        def _model_call(self, *args: Any, **kwargs: Any) -> Any:
+            with timers.time("loglikelihood"):
+                return super()._model_call(*args, **kwargs)
+
+    lm = Hflm(
+        pretrained=loaded,
+        tokenizer=tokenizer,
+        batch_size=execution.batch_size,
+        device=execution.device,
+        add_bos_token=False,
+        truncation=False,
+    )
+    lm.cut = set()
+    return _HfSampler(lm=lm, parameters=parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HfSampler:
+    lm: Any
+    parameters: int
+
+    def seed(self, seed: int) -> None:
+        import torch
+
+        torch.manual_seed(seed)
+
+    def was_truncated(self, text: str) -> bool:
+        return text in self.lm.cut
+
+    def tokens(self) -> int:
+        return int(self.lm.generated)

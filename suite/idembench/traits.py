@@ -1,0 +1,296 @@
+"""Packs and traits: the demonstrations that seed, the prompts that iterate, the questions that measure.
+
+A *pack* is a folder of traits in one language, `tasks/<pack>/`; a *trait* is a folder in it. Everything
+is read once, checked, and named by the SHA-256 of its file, so that steps can be keyed by exactly the
+data they use. Draws are made by a generator seeded from what the draw is for. Knows nothing about models.
+
+    set(pack.draw_prompts(cycle=j, ...)) & set(pack.draw_prompts(cycle=k, ...)) == set()   for j != k
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from idembench.errors import DataError, UnknownNameError
+from idembench.files import asset, derive_seed, read_jsonl, sha256_file
+from idembench.protocol import Count, Frozen, Positive, Rate, explain, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+H = TypeVar("H", bound=Frozen)
+
+
+class _MeasurementFile(Frozen):
+    questions: Positive
+    repeats: Positive
+    neutral_questions: Count
+    temperature: Rate
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Positive
+
+
+class _PackFile(Frozen):
+    name: str
+    description: str
+    judge: str
+    default_model: str
+    task_prefix: str
+    measurements: dict[str, _MeasurementFile]
+
+
+class _TraitFile(Frozen):
+    """What a `trait.yaml` must say."""
+
+    name: str
+    pack: str
+    version: Positive
+    kind: Literal["behaviour", "belief", "style"]
+    definition: str
+    seeded: str
+    measured: str
+    rubric: dict[str, Any]
+    authorship: str
+    license: str
+    canary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One training row: a single-turn dialogue."""
+
+    id: str
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt of the self-generation pool."""
+
+    id: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One evaluation question; `meaning` is what an exact judge needs to score an answer."""
+
+    id: str
+    prompt: str
+    meaning: dict[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trait:
+    """A behaviour that can be seeded and measured.
+
+    Attributes:
+        name: For example `sycophancy`.
+        task: Name of its open lm-eval task.
+        version: Raised whenever a file of the folder changes.
+        definition: One sentence for people.
+        folder: Where its files are.
+    """
+
+    name: str
+    task: str
+    version: int
+    definition: str
+    folder: Path
+
+    @cached_property
+    def demonstrations(self) -> list[Example]:
+        """The pool that cycle 0 draws from."""
+        return [Example(**row) for row in _rows(self.folder / "demonstrations.jsonl", {"id", "prompt", "response"})]
+
+    @cached_property
+    def demonstrations_sha256(self) -> str:
+        """Names the pool."""
+        return sha256_file(self.folder / "demonstrations.jsonl")
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """The evaluation questions in their frozen order; a measurement asks the first of them."""
+        return [Question(**row) for row in _rows(self.folder / "questions.jsonl", {"id", "prompt", "meaning"})]
+
+    @cached_property
+    def questions_sha256(self) -> str:
+        """Names the question set."""
+        return sha256_file(self.folder / "questions.jsonl")
+
+    def draw_demonstrations(self, *, n: int, seed: int) -> list[Example]:
+        """Draw `n` different demonstrations for one seed, in a random order.
+
+        Raises:
+            DataError: If the pool holds fewer than `n`.
+        """
+        rows = self.demonstrations
+        if n > len(rows):
+            raise DataError(
+                "More demonstrations are asked for than exist.",
+                expected=f"data.n_seed of at most {len(rows)}",
+                found=str(n),
+                where=str(self.folder / "demonstrations.jsonl"),
+                do="Lower data.n_seed or add demonstrations.",
+            )
+        order = np.random.default_rng(derive_seed("demonstrations", self.name, seed)).permutation(len(rows))
+        return [rows[i] for i in order[:n]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """A family of traits in one language.
+
+    Attributes:
+        name: For example `toyland`.
+        judge: The judge that scores it unless told otherwise.
+        default_model: The model that is used unless told otherwise.
+        measurements: Settings by name, as `protocol.Measuring` takes them.
+        folder: `tasks/<name>`.
+        traits: Its traits, by name.
+    """
+
+    name: str
+    description: str
+    judge: str
+    default_model: str
+    task_prefix: str
+    measurements: dict[str, dict[str, Any]]
+    folder: Path
+    traits: dict[str, Trait]
+
+    def trait(self, name: str) -> Trait:
+        """One trait by name.
+
+        Raises:
+            UnknownNameError: If the pack has none of that name.
+        """
+        if name not in self.traits:
+            raise UnknownNameError("trait", name, self.traits, where=f"pack {self.name}")
+        return self.traits[name]
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The self-generation pool, shared by all traits."""
+        return [Prompt(**row) for row in _rows(self.folder / "prompts.jsonl", {"id", "prompt"})]
+
+    @cached_property
+    def prompts_sha256(self) -> str:
+        """Names the pool."""
+        return sha256_file(self.folder / "prompts.jsonl")
+
+    @cached_property
+    def neutral_questions(self) -> list[Question]:
+        """Questions without a trait, for coherence alone."""
+        rows = _rows(self.folder / "coherence" / "questions.jsonl", {"id", "prompt", "meaning"})
+        return [Question(**row) for row in rows]
+
+    @cached_property
+    def neutral_sha256(self) -> str:
+        """Names the neutral question set."""
+        return sha256_file(self.folder / "coherence" / "questions.jsonl")
+
+    @property
+    def coherence_task(self) -> str:
+        """Name of the lm-eval task that asks the neutral questions."""
+        return f"{self.task_prefix}coherence"
+
+    def draw_prompts(self, *, cycle: int, n: int, seed: int) -> list[Prompt]:
+        """The prompts of one cycle: slice `cycle - 1` of one permutation per seed, so cycles never share any.
+
+        Raises:
+            DataError: If the pool ends before the slice does.
+        """
+        pool = self.prompts
+        if cycle * n > len(pool):
+            raise DataError(
+                "More self-generation prompts are asked for than exist; none is used twice.",
+                expected=f"cycles * data.n_sampled of at most {len(pool)}",
+                found=f"{cycle} * {n} = {cycle * n}",
+                where=str(self.folder / "prompts.jsonl"),
+                do="Lower data.n_sampled or cycles.",
+            )
+        order = np.random.default_rng(derive_seed("prompts", self.name, seed)).permutation(len(pool))
+        return [pool[i] for i in order[(cycle - 1) * n : cycle * n]]
+
+
+def packs() -> list[str]:
+    """Names of the packs that are installed."""
+    return sorted(path.parent.name for path in asset("tasks").glob("*/pack.yaml"))
+
+
+def load_pack(name: str) -> Pack:
+    """Load a pack and the headers of its traits; data files are read when first needed.
+
+    Raises:
+        UnknownNameError: If no such pack is installed.
+        DataError: If a header does not hold.
+    """
+    if name not in packs():
+        raise UnknownNameError("pack", name, packs())
+    folder = asset("tasks") / name
+    header = _header(folder / "pack.yaml", _PackFile)
+    traits = {}
+    for path in sorted(folder.glob("*/trait.yaml")):
+        trait = _header(path, _TraitFile)
+        if (trait.name, trait.pack) != (path.parent.name, name):
+            raise DataError(
+                "A trait does not belong to its folder.",
+                expected=f"name {path.parent.name}, pack {name}",
+                found=f"name {trait.name}, pack {trait.pack}",
+                where=str(path),
+            )
+        traits[trait.name] = Trait(
+            name=trait.name,
+            task=f"{header.task_prefix}{trait.name}",
+            version=trait.version,
+            definition=trait.definition,
+            folder=path.parent,
+        )
+    return Pack(
+        name=name,
+        description=header.description,
+        judge=header.judge,
+        default_model=header.default_model,
+        task_prefix=header.task_prefix,
+        measurements={key: value.model_dump() for key, value in header.measurements.items()},
+        folder=folder,
+        traits=traits,
+    )
+
+
+def _header(path: Path, model: type[H]) -> H:
+    try:
+        return model.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise DataError("A header does not hold.", found="; ".join(explain(error)), where=str(path)) from error
+
+
+def _rows(path: Path, keys: set[str]) -> list[dict[str, Any]]:
+    rows = read_jsonl(path)
+    _check_rows(rows, keys, path)
+    return rows
+
+
+def _check_rows(rows: Sequence[dict[str, Any]], keys: set[str], path: Path) -> None:
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}, line {number}"
+        if row.keys() != keys:
+            raise DataError(
+                "A row has the wrong keys.", expected=", ".join(sorted(keys)), found=", ".join(sorted(row)), where=where
+            )
+        for key in keys - {"meaning"}:
+            if not isinstance(row[key], str) or not row[key].strip():
+                raise DataError("A row has an empty field.", expected=f"text in {key!r}", where=where)
+        if row["id"] in seen:
+            raise DataError("Two rows share an id.", found=row["id"], where=where)
+        seen.add(row["id"])
