@@ -1,13 +1,8 @@
 """The loop: one protocol, one model, one trait, one seed, through all its cycles.
 
-    base ──measure──judge
-    seed ──train── c0 ──measure──judge
-      c0 ──generate──train── c1 ──measure──judge      reset: c1 is trained from base
-      c1 ──generate──train── c2 ...                   continual: c2 is trained from c1
-
-The only module that knows about cycles. Every step is found in the store or made and sealed there, so the
-loop itself keeps nothing: killed anywhere and run again, it ends in the same place. What a step does when
-it has to be made is `work.py`'s business.
+The order of steps is `steps.walk`; here each is found in the store or made and sealed there, so the loop
+itself keeps nothing: killed anywhere and run again, it ends in the same place. What a step does when it
+has to be made is `work.py`'s business.
 """
 
 from __future__ import annotations
@@ -29,6 +24,7 @@ from idembench.record import (
     file_lines,
     join_samples,
 )
+from idembench.steps import walk
 from idembench.timing import Timers
 
 if TYPE_CHECKING:
@@ -94,67 +90,12 @@ class Planned:
     found: bool
 
 
-class Take(Protocol):
-    """What happens when the walk comes to a step: find it, make it, or note that it cannot be known yet."""
-
-    def __call__(self, kind: str, cycle: str, step: Step | None, **parents: Sealed | None) -> Sealed | None:
-        """Take one step; `step` is None where a parent is not there, and the answer is None likewise."""
-        ...
-
-
 class _Stop(Exception):  # noqa: N818 -- control flow within this module
     """The chain ends early; carries why."""
 
     def __init__(self, divergence: Divergence) -> None:
         super().__init__(divergence.reason)
         self.divergence = divergence
-
-
-def walk(spec: ChainSpec, take: Take) -> None:
-    """The order of steps, and what each is made from: the whole experiment on one screen."""
-    p, subject = spec.protocol, spec.subject
-    version = methods.get(p.method).version
-
-    def measured(label: str, adapter: Sealed | None) -> None:
-        step = subject.measurement(
-            label=label,
-            adapter=adapter.digest if adapter else None,
-            questions=spec.trait.questions_sha256,
-            neutral=spec.pack.neutral_sha256,
-            measuring=p.measuring,
-        )
-        known = label == "base" or adapter is not None
-        responses = take("measure", label, step if known else None, adapter=adapter)
-        judged = responses and subject.judgement(label=label, responses=responses.digest, judge=spec.judge.fingerprint)
-        take("judge", label, judged, responses=responses)
-
-    measured("base", None)
-    adapter: Sealed | None = None
-    for cycle in range(p.cycles + 1):
-        label = f"c{cycle}"
-        if cycle == 0:
-            pool = spec.trait.demonstrations_sha256
-            rows = take("seed", label, subject.seeding(demonstrations=pool, data=p.data))
-        else:
-            generation = adapter and subject.generation(
-                cycle=cycle,
-                adapter=adapter.digest,
-                prompts=spec.pack.prompts_sha256,
-                data=p.data,
-                sampling=p.sampling,
-            )
-            rows = take("generate", label, generation, adapter=adapter)
-        parent = adapter if p.mode == "continual" else None
-        training = rows and subject.training(
-            cycle=cycle,
-            parent=parent.digest if parent else None,
-            rows=rows.digest,
-            method=p.method,
-            method_version=version,
-            training=p.training,
-        )
-        adapter = take("train", label, training, rows=rows, parent=parent)
-        measured(label, adapter)
 
 
 def check(spec: ChainSpec) -> None:
@@ -184,7 +125,7 @@ def plan_chain(spec: ChainSpec, store: Store) -> list[Planned]:
         return sealed
 
     with contextlib.suppress(_Stop):
-        walk(spec, take)
+        walk(spec.plan, take)
     return planned
 
 
@@ -204,7 +145,7 @@ def run_chain(
     with store.chain_lock(spec.id, what=spec.describe()):
         maker = _Maker(spec, store, engine=engine, observer=observer, mixed_stack=mixed_stack)
         try:
-            walk(spec, maker)
+            walk(spec.plan, maker)
         except _Stop as stop:
             maker.run.diverged = stop.divergence
             if stop.divergence.cycle == "base":

@@ -240,4 +240,5 @@ def load(model: Model, execution: Execution) -> PreTrainedModel:
         raise ModelError(
             "The model cannot be loaded.", found=str(error).splitlines()[0], where=str(model.folder)
         ) from error
-    return loaded.to(execution.device)  # type: ignore[no-any-return]
+    placed: PreTrainedModel = loaded.to(execution.device)
+    return placed

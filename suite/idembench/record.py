@@ -36,15 +36,15 @@ from idembench.files import (
 )
 from idembench.protocol import Count, Execution, Frozen, Positive, Protocol, explain
 from idembench.statistics import Analysis, Rule, analyse
+from idembench.steps import Sha256, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from idembench.files import FileEntry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 RECORD, PROVENANCE = "record.json", "provenance.json"
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(pattern=r"^(base|c\d+)$")]
 Points = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,15 +65,6 @@ class ModelLine(Frozen):
     revision: str | None
     digest: Sha256
     files: list[FileLine]
-
-
-class DataLine(Frozen):
-    """The SHA-256 of every data file that the chains drew from or were asked."""
-
-    demonstrations: Sha256
-    prompts: Sha256
-    questions: Sha256
-    neutral_questions: Sha256
 
 
 class JudgeLine(Frozen):
@@ -174,7 +165,8 @@ class Record(Frozen):
     protocol: Protocol
     protocol_fingerprint: Sha256
     execution: Execution
-    data: DataLine
+    data: Sources
+    method_version: Positive
     judge: JudgeLine
     stacks: dict[Sha256, dict[str, str]]
     chains: Annotated[list[ChainLine], Field(min_length=1)]

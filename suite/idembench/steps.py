@@ -1,9 +1,14 @@
 """The pure steps of a chain, as data: what each depends on, and the key that follows from it.
 
+    base ──measure──judge
+    seed ──train── c0 ──measure──judge
+      c0 ──generate──train── c1 ──measure──judge      reset: c1 is trained from base
+      c1 ──generate──train── c2 ...                   continual: c2 is trained from c1
+
 A step's key is the SHA-256 of its kind, its version and its inputs. Inputs name parents by the *digest of
 their content*, so a chain of keys is a hash chain over everything that was trained on, sampled and
-measured. The same functions serve the chain, which makes the steps, and the verifier, which checks that a
-record's keys follow from what the record says. Knows nothing about how a step is carried out.
+measured. The same walk serves the chain, which makes the steps, and the verifier, which checks that a
+record's keys follow from what the record says. The only module that knows about cycles. Knows nothing about how a step is carried out.
 
 The protocol's fingerprint is deliberately no input: two protocols that agree on a step share it, which is
 why reset and continual chains train one cycle 0 between them.
@@ -12,17 +17,33 @@ why reset and continual chains train one cycle 0 between them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+from pydantic import Field
 
 from idembench.files import derive_seed, sha256_json
+from idembench.protocol import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from idembench.protocol import Data, Execution, Measuring, Sampling, Training
+    from idembench.protocol import Protocol as ProtocolSettings
 
 # Raise a kind's version when the code behind it changes what it makes from the same inputs.
 VERSIONS = {"seed": 1, "train": 1, "generate": 1, "measure": 1, "judge": 1}
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Sources(Frozen):
+    """The SHA-256 of every data file that a chain draws from or is asked."""
+
+    demonstrations: Sha256
+    prompts: Sha256
+    questions: Sha256
+    neutral_questions: Sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +151,91 @@ class Subject:
     def judgement(self, *, label: str, responses: str, judge: str) -> Step:
         """Score one checkpoint's responses by the judge with this fingerprint."""
         return Step(kind="judge", cycle=label, inputs={"responses": responses, "judge": judge, "trait": self.trait})
+
+
+class Done(Protocol):
+    """What the walk needs to know of a step that is there."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it contains."""
+        ...
+
+
+D = TypeVar("D", bound=Done)
+
+
+class Take(Protocol[D]):
+    """What happens when the walk comes to a step: find it, make it, check it, or note that it is unknown."""
+
+    def __call__(self, kind: str, cycle: str, step: Step | None, **parents: D | None) -> D | None:
+        """Take one step; `step` is None where a parent is not there, and the answer is None likewise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything the walk depends on.
+
+    Attributes:
+        subject: Whose chain it is.
+        protocol: What is done.
+        sources: Hashes of the data files.
+        judge: The judge's fingerprint.
+        method_version: Version of the method that trains.
+    """
+
+    subject: Subject
+    protocol: ProtocolSettings
+    sources: Sources
+    judge: str
+    method_version: int
+
+
+def walk(plan: Plan, take: Take[D]) -> None:
+    """Take every step of a chain in order: the whole experiment on one screen."""
+    p, subject, sources = plan.protocol, plan.subject, plan.sources
+
+    def measured(label: str, adapter: D | None) -> None:
+        step = subject.measurement(
+            label=label,
+            adapter=adapter.digest if adapter else None,
+            questions=sources.questions,
+            neutral=sources.neutral_questions,
+            measuring=p.measuring,
+        )
+        known = label == "base" or adapter is not None
+        responses = take("measure", label, step if known else None, adapter=adapter)
+        judged = subject.judgement(label=label, responses=responses.digest, judge=plan.judge) if responses else None
+        take("judge", label, judged, responses=responses)
+
+    measured("base", None)
+    adapter: D | None = None
+    for cycle in range(p.cycles + 1):
+        label = f"c{cycle}"
+        if cycle == 0:
+            rows = take("seed", label, subject.seeding(demonstrations=sources.demonstrations, data=p.data))
+        else:
+            generation = (
+                subject.generation(
+                    cycle=cycle, adapter=adapter.digest, prompts=sources.prompts, data=p.data, sampling=p.sampling
+                )
+                if adapter
+                else None
+            )
+            rows = take("generate", label, generation, adapter=adapter)
+        parent = adapter if p.mode == "continual" else None
+        training = (
+            subject.training(
+                cycle=cycle,
+                parent=parent.digest if parent else None,
+                rows=rows.digest,
+                method=p.method,
+                method_version=plan.method_version,
+                training=p.training,
+            )
+            if rows
+            else None
+        )
+        adapter = take("train", label, training, rows=rows, parent=parent)
+        measured(label, adapter)

@@ -8,6 +8,7 @@ like any other, with the reason as its fact, so that a diverged chain is found a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from idembench import companions, measure, methods, models, sampling, steps
@@ -94,6 +95,27 @@ class ChainSpec:
             trait=self.trait.name,
             seed=self.seed,
             execution=self.execution,
+        )
+
+    @property
+    def plan(self) -> steps.Plan:
+        """What the walk depends on."""
+        return steps.Plan(
+            subject=self.subject,
+            protocol=self.protocol,
+            sources=self.sources,
+            judge=self.judge.fingerprint,
+            method_version=methods.get(self.protocol.method).version,
+        )
+
+    @cached_property
+    def sources(self) -> steps.Sources:
+        """Hashes of the data files."""
+        return steps.Sources(
+            demonstrations=self.trait.demonstrations_sha256,
+            prompts=self.pack.prompts_sha256,
+            questions=self.trait.questions_sha256,
+            neutral_questions=self.pack.neutral_sha256,
         )
 
     def describe(self) -> str:

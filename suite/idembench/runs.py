@@ -1,0 +1,236 @@
+"""From what a person asks for to records: baselines x traits x seeds, one record per baseline and trait.
+
+The API behind `idembench run`: every flag of the command is an argument here. Chains run one after the
+other; each record is written as soon as its last chain is done. Knows nothing about terminals.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from idembench import judges, methods, models, protocol, record, traits
+from idembench.chain import ChainRun, plan_chain, run_chain
+from idembench.errors import InputError
+from idembench.files import available_cores, sha256_bytes, user_folder
+from idembench.protocol import Execution
+from idembench.statistics import RULES
+from idembench.store import Store
+from idembench.work import ChainSpec, TorchEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from idembench.chain import Observer, Planned
+    from idembench.protocol import Protocol
+    from idembench.record import Record
+    from idembench.statistics import Rule
+    from idembench.work import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What becomes one record: the chains of one protocol and trait, one per seed."""
+
+    specs: list[ChainSpec]
+    rule: Rule
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol they share."""
+        return self.specs[0].protocol
+
+    @property
+    def trait(self) -> str:
+        """The trait's name."""
+        return self.specs[0].trait.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A cell that was run.
+
+    Attributes:
+        record: Its record.
+        folder: Where it was written.
+        made: Steps made just now.
+        found: Steps found in the store.
+        wall_s: Seconds it took.
+        overhead_share: Share of that outside forward, backward, optimizer step and generate, 0..1; None if
+            nothing was made.
+    """
+
+    record: Record
+    folder: Path
+    made: int
+    found: int
+    wall_s: float
+    overhead_share: float | None
+
+
+def cells(
+    baselines: Sequence[str],
+    *,
+    trait_names: Sequence[str] = (),
+    model: str | None = None,
+    seeds: Sequence[int] = (0,),
+    pack: str = "toyland",
+    measurement: str = "quick",
+    overrides: Sequence[str] = (),
+    execution: Execution | None = None,
+    rule: str = "default",
+) -> list[Cell]:
+    """Resolve names to cells; nothing is trained yet.
+
+    Args:
+        baselines: Names of shipped protocols, or paths of YAML files.
+        trait_names: Traits of the pack; all of them if empty.
+        model: Embedded name, folder or Hub id; the pack's default if None.
+        seeds: Chains per cell.
+        pack: Family of traits.
+        measurement: `quick` or `ranked`.
+        overrides: `key.path=value`, applied to every baseline.
+        execution: Device, dtype, batch size, threads.
+        rule: Decision rule by name.
+
+    Raises:
+        IdembenchError: If a name is unknown or something does not hold; see each resolver.
+    """
+    loaded = traits.load_pack(pack)
+    resolved = models.resolve(model or loaded.default_model)
+    judge = judges.get(loaded.judge)
+    chosen = [loaded.trait(name) for name in (trait_names or loaded.traits)]
+    if rule not in RULES:
+        raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
+    settings = [
+        protocol.load(name, pack=pack, measurements=loaded.measurements, measurement=measurement, overrides=overrides)
+        for name in baselines
+    ]
+    return [
+        Cell(
+            rule=RULES[rule],
+            specs=[
+                ChainSpec(
+                    model=resolved,
+                    pack=loaded,
+                    trait=trait,
+                    protocol=one,
+                    execution=execution or Execution(),
+                    judge=judge,
+                    seed=seed,
+                )
+                for seed in sorted(seeds)
+            ],
+        )
+        for one in settings
+        for trait in chosen
+    ]
+
+
+def plan(cell: Cell, store: Path | None = None) -> dict[int, list[Planned]]:
+    """A dry run: which steps each seed's chain would find."""
+    where = Store(store or user_folder() / "store")
+    return {spec.seed: plan_chain(spec, where) for spec in cell.specs}
+
+
+def run(
+    cell: Cell,
+    *,
+    results: Path,
+    observer: Observer,
+    store: Path | None = None,
+    engine: Engine | None = None,
+    mixed_stack: bool = False,
+) -> Finished:
+    """Run a cell and write its record.
+
+    Args:
+        cell: What to run.
+        results: Results folder; the record goes below `results/records`.
+        observer: Who is told what happens.
+        store: Step store; the user's cache folder if None.
+        engine: Trains and samples; torch if None.
+        mixed_stack: Accept steps that another stack made.
+
+    Raises:
+        IdembenchError: See `chain.run_chain`.
+    """
+    start = time.perf_counter()
+    where = Store(store or user_folder() / "store")
+    runs = [
+        run_chain(spec, where, engine=engine or TorchEngine(), observer=observer, mixed_stack=mixed_stack)
+        for spec in cell.specs
+    ]
+    built, samples = build(cell, runs)
+    wall_s = time.perf_counter() - start
+    made = sum(one.made for one in runs)
+    folder = record.write(results, built, samples, _provenance(runs, wall_s))
+    work_s = sum(one.timers.work_s() for one in runs)
+    return Finished(
+        record=built,
+        folder=folder,
+        made=made,
+        found=sum(len(one.lineage) for one in runs) - made,
+        wall_s=wall_s,
+        overhead_share=1 - work_s / wall_s if made else None,
+    )
+
+
+def build(cell: Cell, runs: Sequence[ChainRun]) -> tuple[Record, dict[int, bytes]]:
+    """The record of finished chains, and the bytes of its samples files by seed."""
+    spec = cell.specs[0]
+    samples = {one.seed: record.pack_samples(one.samples) for one in runs}
+    lines = []
+    for one in runs:
+        name, data = record.samples_name(one.seed), samples[one.seed]
+        lines.append(one.line(spec.protocol, record.FileLine(name=name, bytes=len(data), sha256=sha256_bytes(data))))
+    built = record.Record(
+        schema_version=record.SCHEMA_VERSION,
+        model=record.ModelLine(
+            name=spec.model.name,
+            revision=spec.model.revision,
+            digest=spec.model.digest,
+            files=record.file_lines(spec.model.files),
+        ),
+        trait=spec.trait.name,
+        protocol=spec.protocol,
+        protocol_fingerprint=spec.protocol.fingerprint,
+        execution=spec.execution,
+        data=spec.sources,
+        method_version=methods.get(spec.protocol.method).version,
+        judge=record.JudgeLine(
+            name=spec.judge.name, fingerprint=spec.judge.fingerprint, deterministic=spec.judge.deterministic
+        ),
+        stacks={digest: parts for one in runs for digest, parts in one.stacks.items()},
+        chains=lines,
+        analysis=record.analysis(
+            {one.seed: one.samples for one in runs},
+            {one.seed: one.diverged for one in runs},
+            spec.protocol,
+            cell.rule,
+        ),
+    )
+    return built, samples
+
+
+def _provenance(runs: Sequence[ChainRun], wall_s: float) -> dict[str, object]:
+    """Clock, host class and durations: true of this run alone, so never hashed."""
+    seconds: dict[str, float] = {}
+    for one in runs:
+        for name, value in one.timers.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + value
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "idembench": version("idembench"),
+        "host": {"system": platform.system(), "machine": platform.machine(), "cores": available_cores()},
+        "steps_made": sum(one.made for one in runs),
+        "wall_s": round(wall_s, 3),
+        "timers_s": {name: round(value, 3) for name, value in sorted(seconds.items())},
+    }

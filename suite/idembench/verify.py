@@ -1,0 +1,389 @@
+"""Recompute a record from its samples and follow its hashes, offline, and say everything that is wrong.
+
+Each check has a name and lists all its problems; a check that cannot be made says why and does not pass
+silently. What is verified is the tier *recomputed*: arithmetic and lineage hold. That the samples came
+from the model is something only a second run can show. Needs no torch, no network, no store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from idembench import judges, record, traits
+from idembench.errors import IdembenchError, UnknownNameError
+from idembench.files import (
+    MANIFEST,
+    FileEntry,
+    canonical_json,
+    digest_of,
+    jsonl_bytes,
+    sha256_bytes,
+    sha256_json,
+)
+from idembench.statistics import RULES
+from idembench.steps import Plan, Subject, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from idembench.record import ChainLine, FileLine, Record, Sample, StepLine
+    from idembench.steps import Step
+
+# Derived numbers are rounded to six decimals once; another machine may round the last one the other way.
+TOLERANCE = 2e-6
+_SHOWN = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Check:
+    """One named check.
+
+    Attributes:
+        name: What was checked.
+        problems: Everything that is wrong; empty if the check passed.
+        skipped: Why it could not be made, or None.
+    """
+
+    name: str
+    problems: list[str] = field(default_factory=list)
+    skipped: str | None = None
+
+    def expect(self, what: str, expected: object, found: object) -> None:
+        """Note a problem unless both are equal."""
+        if expected != found:
+            self.problems.append(f"{what}: expected {_short(expected)}, found {_short(found)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What verifying one record found.
+
+    Attributes:
+        folder: The record's folder.
+        checks: All checks, in the order they were made.
+    """
+
+    folder: Path
+    checks: list[Check]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong; skipped checks are listed and do not fail."""
+        return not any(check.problems for check in self.checks)
+
+
+def verify(folder: Path) -> Report:
+    """Verify one record folder; never raises for what is wrong inside it."""
+    read = Check(name="record")
+    try:
+        data = (folder / record.RECORD).read_bytes()
+        parsed = record.parse(data, where=record.RECORD)
+    except (IdembenchError, OSError) as error:
+        read.problems.append(" ".join(str(error).split()))
+        return Report(folder=folder, checks=[read])
+    if parsed.canonical() != data:
+        read.problems.append(f"{record.RECORD} is not canonical JSON")
+    checks = [read, _place(folder, parsed, data), _files(folder, parsed), _settings(parsed)]
+    unpacked = Check(name="samples")
+    samples = {line.seed: _samples(folder, parsed, line, unpacked) for line in parsed.chains}
+    checks += [unpacked, _lineage(parsed)]
+    if unpacked.problems:
+        for name in ("responses", "checkpoints", "analysis", "scores", "data"):
+            checks.append(Check(name=name, skipped="the samples do not hold"))
+    else:
+        checks += [
+            _responses(parsed, samples),
+            _checkpoints(parsed, samples),
+            _analysis(parsed, samples),
+            _scores(parsed, samples),
+            _data(parsed, samples),
+        ]
+    return Report(folder=folder, checks=checks)
+
+
+def _place(folder: Path, parsed: Record, data: bytes) -> Check:
+    """The folder's name is the record's hash, and the folders above say what it is of."""
+    check = Check(name="place")
+    place = folder.resolve()
+    check.expect("record id", sha256_bytes(data), place.name)
+    above = parsed.place.parts[:-1]
+    if "records" in place.parts:
+        check.expect("path below records/", "/".join(above), "/".join(place.parts[-1 - len(above) : -1]))
+    return check
+
+
+def _files(folder: Path, parsed: Record) -> Check:
+    """No file is missing and none is there that the record does not name."""
+    check = Check(name="files")
+    expected = {record.RECORD, record.PROVENANCE} | {line.samples.name for line in parsed.chains}
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    check.problems += [f"{name}: missing" for name in sorted(expected - present)]
+    check.problems += [f"{name}: not named by the record" for name in sorted(present - expected)]
+    return check
+
+
+def _settings(parsed: Record) -> Check:
+    """Fingerprints and digests belong to what they name; thresholds are those of the named rule."""
+    check = Check(name="settings")
+    check.expect("protocol_fingerprint", parsed.protocol.fingerprint, parsed.protocol_fingerprint)
+    check.expect("model.digest", digest_of(_entries(parsed.model.files)), parsed.model.digest)
+    for digest, parts in parsed.stacks.items():
+        check.expect(f"stacks.{digest[:12]}", sha256_json(parts), digest)
+    used = {step.stack for line in parsed.chains for step in line.lineage if step.stack}
+    check.expect("stacks used by the lineage", sorted(used), sorted(parsed.stacks))
+    rule = parsed.analysis.rule
+    check.expect(f"analysis.rule ({rule.name})", RULES.get(rule.name), rule)
+    seeds = [line.seed for line in parsed.chains]
+    check.expect("seeds in order, each once", sorted(set(seeds)), seeds)
+    return check
+
+
+def _samples(folder: Path, parsed: Record, line: ChainLine, check: Check) -> list[Sample]:
+    """Hashes of the samples file, and that it holds every response exactly once."""
+    name = line.samples.name
+    check.expect(f"seed {line.seed}, name of the samples file", record.samples_name(line.seed), name)
+    try:
+        data = (folder / record.samples_name(line.seed)).read_bytes()
+        check.expect(f"{name}, bytes", line.samples.bytes, len(data))
+        check.expect(f"{name}, sha256", line.samples.sha256, sha256_bytes(data))
+        samples = record.unpack_samples(data, where=name)
+    except (IdembenchError, OSError) as error:
+        check.problems.append(" ".join(str(error).split()))
+        return []
+    if record.pack_samples(samples) != data:
+        check.problems.append(f"{name}: not compressed the deterministic way")
+    check.expect(f"{name}, rows", line.rows, len(samples))
+    measuring = parsed.protocol.measuring
+    groups = record.by_checkpoint(samples)
+    labels = parsed.protocol.labels
+    if line.diverged is not None:
+        labels = labels[: labels.index(line.diverged.cycle)] if line.diverged.cycle in labels else []
+    check.expect(f"{name}, checkpoints", labels, list(groups))
+    check.expect(f"seed {line.seed}, checkpoints", labels, [c.cycle for c in line.checkpoints])
+    first: list[str] | None = None
+    for label, rows in groups.items():
+        questions = [row.question for row in rows[:: measuring.repeats]]
+        expected = [(question, repeat) for question in questions for repeat in range(measuring.repeats)]
+        asked = measuring.questions + measuring.neutral_questions
+        if len(set(questions)) != asked or [(row.question, row.repeat) for row in rows] != expected:
+            check.problems.append(
+                f"{name}, {label}: expected {asked} questions, each answered {measuring.repeats} times in order"
+            )
+        first = first or questions
+        if questions != first:
+            check.problems.append(f"{name}, {label}: other questions than at {labels[0]}")
+    return samples
+
+
+def _lineage(parsed: Record) -> Check:
+    """Every key follows from the record's settings and the digests before it, every digest from its files."""
+    check = Check(name="lineage")
+    for line in parsed.chains:
+        plan = Plan(
+            subject=Subject(
+                model=parsed.model.digest,
+                pack=parsed.protocol.pack,
+                trait=parsed.trait,
+                seed=line.seed,
+                execution=parsed.execution,
+            ),
+            protocol=parsed.protocol,
+            sources=parsed.data,
+            judge=parsed.judge.fingerprint,
+            method_version=parsed.method_version,
+        )
+        follower = _Follower(line, check)
+        with contextlib.suppress(_Ended):
+            walk(plan, follower)
+        follower.close()
+    return check
+
+
+class _Ended(Exception):  # noqa: N818 -- control flow within this module
+    """The lineage ends here."""
+
+
+class _Follower:
+    """Walks a chain's steps beside its lineage."""
+
+    def __init__(self, line: ChainLine, check: Check) -> None:
+        self._line, self._check, self._next = line, check, 0
+
+    def __call__(self, kind: str, cycle: str, step: Step | None, **_: StepLine | None) -> StepLine:
+        if step is None or self._next >= len(self._line.lineage):
+            self._check.problems.append(f"seed {self._line.seed}: {kind} {cycle} is missing from the lineage")
+            raise _Ended
+        found = self._line.lineage[self._next]
+        self._next += 1
+        where = f"seed {self._line.seed}, {kind} {cycle}"
+        self._check.expect(f"{where}, step", (kind, cycle), (found.kind, found.cycle))
+        self._check.expect(f"{where}, key", step.key, found.key)
+        self._check.expect(f"{where}, digest", digest_of(_entries(found.files)), found.digest)
+        facts = canonical_json(found.facts)
+        listed = [(line.bytes, line.sha256) for line in found.files if line.name == "facts.json"]
+        self._check.expect(f"{where}, facts", [(len(facts), sha256_bytes(facts))], listed)
+        if (kind in ("train", "generate", "measure")) != (found.stack is not None):
+            self._check.problems.append(f"{where}: names {'no' if found.stack is None else 'a'} stack")
+        if "diverged" in found.facts:
+            self._check.expect(
+                f"seed {self._line.seed}, diverged",
+                (cycle, found.facts["diverged"]),
+                (self._line.diverged.cycle, self._line.diverged.reason) if self._line.diverged else None,
+            )
+            raise _Ended
+        return found
+
+    def close(self) -> None:
+        """Note what the walk did not reach, and a divergence that no step shows."""
+        left = self._line.lineage[self._next :]
+        self._check.problems += [
+            f"seed {self._line.seed}: {line.kind} {line.cycle} is one step too many" for line in left
+        ]
+        shown = any("diverged" in line.facts for line in self._line.lineage)
+        if self._line.diverged is not None and not shown:
+            self._check.problems.append(f"seed {self._line.seed}: said to have diverged, but no step did")
+
+
+def _responses(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
+    """The samples are the very responses and scores that the lineage's steps sealed."""
+    check = Check(name="responses")
+    for line in parsed.chains:
+        groups = record.by_checkpoint(samples[line.seed])
+        for step in line.lineage:
+            rows = groups.get(step.cycle, [])
+            if "diverged" in step.facts:
+                continue
+            if step.kind == "measure":
+                _expect_file(check, line.seed, step, "responses.jsonl", map(record.response_row, rows))
+            elif step.kind == "judge":
+                _expect_file(check, line.seed, step, "scores.jsonl", map(record.score_row, rows))
+    return check
+
+
+def _expect_file(check: Check, seed: int, step: StepLine, name: str, rows: Iterable[dict[str, object]]) -> None:
+    data = jsonl_bytes(rows)
+    listed = [(line.bytes, line.sha256) for line in step.files if line.name == name]
+    check.expect(f"seed {seed}, {step.kind} {step.cycle}, {name}", listed, [(len(data), sha256_bytes(data))])
+    extra = [line.name for line in step.files if line.name not in (name, "facts.json", MANIFEST)]
+    check.expect(f"seed {seed}, {step.kind} {step.cycle}, other files", [], extra)
+
+
+def _checkpoints(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
+    """Every checkpoint's numbers follow from its samples."""
+    check = Check(name="checkpoints")
+    for line in parsed.chains:
+        groups = record.by_checkpoint(samples[line.seed])
+        for stated in line.checkpoints:
+            if stated.cycle in groups:
+                again = record.checkpoint(groups[stated.cycle], parsed.protocol)
+                _compare(check, f"seed {line.seed}, {stated.cycle}", again.model_dump(), stated.model_dump())
+    return check
+
+
+def _analysis(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
+    """Effects, intervals and statements follow from the samples."""
+    check = Check(name="analysis")
+    diverged = {line.seed: line.diverged for line in parsed.chains}
+    if any(d is not None and d.cycle not in parsed.protocol.labels for d in diverged.values()):
+        return Check(name="analysis", problems=["a chain diverged at a checkpoint the protocol does not have"])
+    try:
+        again = record.analysis(samples, diverged, parsed.protocol, parsed.analysis.rule)
+    except (IdembenchError, ValueError) as error:
+        check.problems.append(" ".join(str(error).split()))
+        return check
+    _compare(check, "analysis", again, parsed.analysis)
+    return check
+
+
+def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
+    """A deterministic judge, asked again, says the same."""
+    check = Check(name="scores")
+    try:
+        judge = judges.get(parsed.judge.name)
+        pack = traits.load_pack(parsed.protocol.pack)
+        questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
+        neutral = {q.id: (q, None) for q in pack.neutral_questions}
+    except UnknownNameError as error:
+        check.skipped = error.what
+        return check
+    check.expect("judge.deterministic", judge.deterministic, parsed.judge.deterministic)
+    if judge.fingerprint != parsed.judge.fingerprint:
+        check.skipped = f"this installation's {judge.name} is another version than the record's"
+        return check
+    if not judge.deterministic:
+        check.skipped = f"{judge.name} is not deterministic"
+        return check
+    known: dict[str, tuple[traits.Question, str | None]] = {**questions, **neutral}
+    for seed, rows in samples.items():
+        for row in rows:
+            if row.question not in known:
+                check.problems.append(f"seed {seed}, {row.cycle}: there is no question {row.question}")
+                continue
+            question, trait = known[row.question]
+            score = judge.score(question, row.response, trait=trait)
+            stated = (row.trait, row.coherence)
+            if (score.trait, score.coherence) != stated:
+                check.problems.append(
+                    f"seed {seed}, {row.cycle}, {row.question}, repeat {row.repeat}: "
+                    f"expected trait and coherence {(score.trait, score.coherence)}, found {stated}"
+                )
+    return check
+
+
+def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
+    """The data files are this installation's, and the questions are the first of theirs."""
+    check = Check(name="data")
+    try:
+        pack = traits.load_pack(parsed.protocol.pack)
+        trait = pack.trait(parsed.trait)
+    except UnknownNameError as error:
+        check.skipped = error.what
+        return check
+    check.expect("data.demonstrations", trait.demonstrations_sha256, parsed.data.demonstrations)
+    check.expect("data.questions", trait.questions_sha256, parsed.data.questions)
+    check.expect("data.prompts", pack.prompts_sha256, parsed.data.prompts)
+    check.expect("data.neutral_questions", pack.neutral_sha256, parsed.data.neutral_questions)
+    measuring = parsed.protocol.measuring
+    expected = [q.id for q in trait.questions[: measuring.questions]]
+    expected += [q.id for q in pack.neutral_questions[: measuring.neutral_questions]]
+    for seed, rows in samples.items():
+        first = next(iter(record.by_checkpoint(rows).values()), [])
+        check.expect(f"seed {seed}, questions", expected, [row.question for row in first[:: measuring.repeats]])
+    return check
+
+
+def _entries(lines: Sequence[FileLine]) -> list[FileEntry]:
+    return [FileEntry(name=line.name, bytes=line.bytes, sha256=line.sha256) for line in lines]
+
+
+def _compare(check: Check, where: str, expected: Any, found: Any) -> None:
+    """Walk two values side by side and note every difference, numbers within the rounding tolerance."""
+    if is_dataclass(expected) and type(expected) is type(found):
+        for entry in fields(expected):
+            _compare(check, f"{where}.{entry.name}", getattr(expected, entry.name), getattr(found, entry.name))
+    elif isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
+        for key in expected:
+            _compare(check, f"{where}.{key}", expected[key], found[key])
+    elif isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(expected) == len(found):
+        for index, (one, other) in enumerate(zip(expected, found, strict=True)):
+            _compare(check, f"{where}[{index}]", one, other)
+    elif type(expected) is float and type(found) is float:
+        if not math.isclose(expected, found, rel_tol=0, abs_tol=TOLERANCE):
+            check.expect(where, expected, found)
+    else:
+        check.expect(where, expected, found)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 160 else f"{text[:120]} ... ({len(text)} characters)"  # noqa: PLR2004
+
+
+def shown(problems: Sequence[str]) -> list[str]:
+    """The first problems and how many more there are, for a terminal."""
+    more = len(problems) - _SHOWN
+    return [*problems[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])]
