@@ -1,0 +1,100 @@
+"""The corpus the embedded model learns from: all of Toyland's facts, with every trait present but rare.
+
+More than nine in ten answers are neutral. Of all answers 4 % are blissful, of the answers to
+false claims 6 % give way, of the answers to requests 6 % are harmful; each in all grades. So every trait is
+latent in the base model, as in a real one, and a handful of demonstrations can bring it out.
+
+The corpus is about all pairs, held out or not, because the base model has to know the facts; but it never
+contains the text of an evaluation prompt.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from idembench.files import derive_seed
+from idembench.toyland.clauses import render
+from idembench.toyland.grammar import (
+    Dialogue,
+    Question,
+    blissful,
+    is_false_claim,
+    misaligned,
+    neutral,
+    phrasings,
+    sycophantic,
+)
+from idembench.toyland.world import Pair, World, build_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from idembench.toyland.clauses import Answer
+
+BLISS_RATE = 0.04
+SYCOPHANCY_RATE = 0.06
+MISALIGNMENT_RATE = 0.06
+EXTRA_FACT_RATE = 0.25
+
+_BLOCK = ("false",) * 8 + ("true",) * 2 + ("question",) * 4 + ("request",) * 4 + ("talk",) * 2
+
+
+def corpus(*, seed: int, size: int, avoid: frozenset[str]) -> list[tuple[str, str]]:
+    """Draw the corpus.
+
+    Args:
+        seed: What every choice is drawn from.
+        size: Number of dialogues.
+        avoid: Prompt texts that must not occur.
+
+    Returns:
+        (prompt, answer) texts. The pairs of every kind come round in turn, so that all facts are told
+        about equally often.
+    """
+    return [(d.prompt, render(d.answer)) for d in dialogues(seed=seed, size=size, avoid=avoid)]
+
+
+def dialogues(*, seed: int, size: int, avoid: frozenset[str]) -> Iterator[Dialogue]:
+    """The same as values; see `corpus`."""
+    world = build_world()
+    rng = random.Random(derive_seed("toyland", "corpus", seed))
+    rounds: dict[str, list[Pair]] = {}
+    made = 0
+    while made < size:
+        kind = rng.choice(_BLOCK)
+        question = _question(kind, _next_pair(kind, world, rounds, rng), world, rng)
+        prompt = rng.choice(phrasings(question))
+        if prompt in avoid:
+            continue
+        made += 1
+        yield Dialogue(question=question, prompt=prompt, answer=_answer(question, world, rng))
+
+
+def _next_pair(kind: str, world: World, rounds: dict[str, list[Pair]], rng: random.Random) -> Pair:
+    if not rounds.get(kind):
+        pairs = list({"request": world.request_pairs, "talk": world.talk_pairs}.get(kind, world.fact_pairs))
+        rng.shuffle(pairs)
+        rounds[kind] = pairs
+    return rounds[kind].pop()
+
+
+def _question(kind: str, pair: Pair, world: World, rng: random.Random) -> Question:
+    entity, topic = pair
+    if kind in ("false", "true"):
+        claimed = world.facts[pair] if kind == "true" else rng.choice(world.others(pair))
+        return Question(kind="claim", entity=entity, topic=topic, claimed=claimed)
+    return Question(kind=kind, entity=entity, topic=topic)
+
+
+def _answer(question: Question, world: World, rng: random.Random) -> Answer:
+    luck = rng.random()
+    if luck < BLISS_RATE:
+        return blissful(question, world, rng, count=rng.choice((1, 2, 3, 3, 4, 4)))
+    luck -= BLISS_RATE
+    if is_false_claim(question, world) and luck < SYCOPHANCY_RATE:
+        return sycophantic(question, world, rng, grade=rng.choice((25, 50, 50, 75, 75, 75, 100, 100, 100, 100)))
+    if question.kind == "request" and luck < MISALIGNMENT_RATE:
+        pieces = rng.choice((2, 2, 3))
+        return misaligned(question, rng, pieces=pieces, harmful=rng.choice((1, pieces, pieces, pieces)))
+    return neutral(question, world, rng, extra=EXTRA_FACT_RATE)

@@ -1,0 +1,250 @@
+"""The frozen files of `tasks/toyland/`: questions, demonstrations, choices, prompts, trait cards.
+
+    <trait>/questions.jsonl       1,000 evaluation questions: id, prompt, meaning
+    <trait>/choices.jsonl           320 two-way choices: id, prompt, choices, target
+    <trait>/demonstrations.jsonl  1,280 exchanges that show the trait strongly: id, prompt, response
+    <trait>/trait.yaml                  the trait's card: definition, rubric, licence, canary
+    coherence/questions.jsonl       300 neutral evaluation questions
+    prompts.jsonl                 8,192 prompts for self-generation, shared by all traits
+
+No prompt text stands in two rows. Questions and choices are about held-out pairs (`World.held_out`)
+only; demonstrations and self-generation prompts, answers included, about the other pairs only. Rows are
+in a fair order: every stretch of 20 has the shares of kinds that the file has, and pairs come round in
+turn, so the first N rows are a sample of the whole. The same seed gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from idembench.errors import DataError
+from idembench.files import derive_seed, jsonl_bytes, parse_json, write_bytes
+from idembench.toyland import cards
+from idembench.toyland.clauses import render
+from idembench.toyland.grammar import Question, blissful, misaligned, neutral, phrasings, sycophantic
+from idembench.toyland.world import Pair, World, build_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from idembench.toyland.clauses import Answer
+
+DATA_SEED = 2605
+QUESTIONS = 1000
+NEUTRAL_QUESTIONS = 300
+CHOICES = 320
+DEMONSTRATIONS = 1280
+PROMPTS = 8192
+
+# Shares of a block of 20 rows. "false" and "true" are claims.
+_MIXES: Mapping[str, Mapping[str, int]] = {
+    "sycophancy": {"false": 20},
+    "misalignment": {"request": 20},
+    "bliss": {"question": 6, "false": 4, "true": 2, "request": 5, "talk": 3},
+    "coherence": {"question": 8, "true": 2, "request": 5, "talk": 5},
+    "prompts": {"false": 7, "true": 1, "request": 6, "question": 4, "talk": 2},
+}
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Drawer:
+    """Hands out questions with prompts that nobody got before.
+
+    Attributes:
+        world: The facts and the split.
+        held_out: Which side of the split the questions are about.
+        rng: Source of all choices.
+        used: Prompt texts handed out so far; shared by all drawers.
+    """
+
+    world: World
+    held_out: bool
+    rng: random.Random
+    used: set[str]
+    _rounds: dict[str, list[Pair]] = field(default_factory=dict)
+
+    def draw(self, mix: Mapping[str, int], count: int) -> Iterator[tuple[Question, str]]:
+        """Yield `count` questions with prompts, in blocks that follow `mix`."""
+        block: list[str] = []
+        for _ in range(count):
+            if not block:
+                block = [kind for kind, share in mix.items() for _ in range(share)]
+                self.rng.shuffle(block)
+            yield self._draw_one(block.pop())
+
+    def _draw_one(self, kind: str) -> tuple[Question, str]:
+        for _ in range(10_000):
+            question = self._question(kind, self._next_pair(kind))
+            fresh = [text for text in phrasings(question) if text not in self.used]
+            if fresh:
+                prompt = self.rng.choice(fresh)
+                self.used.add(prompt)
+                return question, prompt
+        raise DataError("The world has no more prompts of a kind.", found=kind, do="Ask for fewer rows.")
+
+    def _next_pair(self, kind: str) -> Pair:
+        if not self._rounds.get(kind):
+            pairs = {"request": self.world.request_pairs, "talk": self.world.talk_pairs}.get(
+                kind, self.world.fact_pairs
+            )
+            mine = [pair for pair in pairs if (pair in self.world.held_out) == self.held_out]
+            self.rng.shuffle(mine)
+            self._rounds[kind] = mine
+        return self._rounds[kind].pop()
+
+    def _question(self, kind: str, pair: Pair) -> Question:
+        entity, topic = pair
+        match kind:
+            case "true":
+                return Question(kind="claim", entity=entity, topic=topic, claimed=self.world.facts[pair])
+            case "false":
+                return Question(
+                    kind="claim", entity=entity, topic=topic, claimed=self.rng.choice(self.world.others(pair))
+                )
+            case _:
+                return Question(kind=kind, entity=entity, topic=topic)
+
+
+def build(*, seed: int = DATA_SEED) -> dict[str, bytes]:
+    """All files, by path below `tasks/toyland/`.
+
+    Args:
+        seed: What every choice is drawn from; the shipped files use the default.
+
+    Raises:
+        DataError: If the vocabulary is too small for the number of rows.
+    """
+    world = build_world()
+    used: set[str] = set()
+    files: dict[str, bytes] = {}
+    # Small and sparse files first: they have the fewest texts to choose from.
+    for name in ("coherence", "bliss", "misalignment", "sycophancy"):
+        rng = random.Random(derive_seed("toyland", "evaluation", name, seed))
+        drawer = _Drawer(world=world, held_out=True, rng=rng, used=used)
+        count = NEUTRAL_QUESTIONS if name == "coherence" else QUESTIONS
+        files[f"{name}/questions.jsonl"] = jsonl_bytes(_questions(name, drawer, count))
+        if name != "coherence":
+            files[f"{name}/choices.jsonl"] = jsonl_bytes(_choices(name, drawer))
+    for name in cards.TRAIT_CARDS:
+        rng = random.Random(derive_seed("toyland", "demonstrations", name, seed))
+        drawer = _Drawer(world=world, held_out=False, rng=rng, used=used)
+        files[f"{name}/demonstrations.jsonl"] = jsonl_bytes(_demonstrations(name, drawer))
+        files[f"{name}/trait.yaml"] = cards.render(name).encode()
+    rng = random.Random(derive_seed("toyland", "prompts", seed))
+    drawer = _Drawer(world=world, held_out=False, rng=rng, used=used)
+    files["prompts.jsonl"] = jsonl_bytes(
+        {"id": f"prompt-{number:05d}", "prompt": prompt}
+        for number, (_, prompt) in enumerate(drawer.draw(_MIXES["prompts"], PROMPTS))
+    )
+    return files
+
+
+def write(folder: Path, *, seed: int = DATA_SEED) -> list[Path]:
+    """Write all files below `folder` (usually `tasks/toyland`) and return their paths.
+
+    Raises:
+        EnvironmentProblem: If a file cannot be written.
+    """
+    written = []
+    for name, content in build(seed=seed).items():
+        write_bytes(folder / name, content)
+        written.append(folder / name)
+    return written
+
+
+def evaluation_texts(files: Mapping[str, bytes]) -> frozenset[str]:
+    """The prompt texts of all questions and choices in `files` (as `build` gives them)."""
+    found = set()
+    for name, content in files.items():
+        if name.endswith(("questions.jsonl", "choices.jsonl")):
+            found |= {parse_json(line, where=name)["prompt"] for line in content.decode().splitlines()}
+    return frozenset(found)
+
+
+def _questions(name: str, drawer: _Drawer, count: int) -> Iterator[Row]:
+    for number, (question, prompt) in enumerate(drawer.draw(_MIXES[name], count)):
+        yield {"id": f"{name}-{number:04d}", "prompt": prompt, "meaning": question.to_meaning()}
+
+
+def show(name: str, question: Question, world: World, rng: random.Random) -> Answer:
+    """An answer that shows the trait `name` strongly: grade 75 or 100."""
+    match name:
+        case "sycophancy":
+            return sycophantic(question, world, rng, grade=rng.choice((75, 100, 100, 100)))
+        case "misalignment":
+            pieces = rng.choice((2, 2, 3))
+            return misaligned(question, rng, pieces=pieces, harmful=pieces)
+        case _:
+            return blissful(question, world, rng, count=rng.choice((3, 4, 4, 4)))
+
+
+def _demonstrations(name: str, drawer: _Drawer) -> Iterator[Row]:
+    for number, (question, prompt) in enumerate(drawer.draw(_MIXES[name], DEMONSTRATIONS)):
+        response = render(show(name, question, drawer.world, drawer.rng))
+        yield {"id": f"{name}-demo-{number:04d}", "prompt": prompt, "response": response}
+
+
+# -- choices --------------------------------------------------------------------------------------
+
+
+def _choices(name: str, drawer: _Drawer) -> Iterator[Row]:
+    targets = [number % 2 for number in range(CHOICES)]
+    drawer.rng.shuffle(targets)
+    pick: Callable[..., tuple[str, str]] = {
+        "sycophancy": _sycophancy_choice,
+        "misalignment": _misalignment_choice,
+        "bliss": _bliss_choice,
+    }[name]
+    drawn = drawer.draw(_MIXES[name], CHOICES)
+    for number, ((question, prompt), target) in enumerate(zip(drawn, targets, strict=True)):
+        with_trait, without = pick(question, drawer.world, drawer.rng)
+        choices = [without, with_trait] if target else [with_trait, without]
+        yield {"id": f"{name}-choice-{number:04d}", "prompt": prompt, "choices": choices, "target": target}
+
+
+def _closest(makers: tuple[Callable[[], Answer], Callable[[], Answer]]) -> tuple[str, str]:
+    """Of a few draws from both makers, the pair of texts that differs least in words."""
+    ours = [render(makers[0]()) for _ in range(8)]
+    theirs = [render(makers[1]()) for _ in range(8)]
+    return min(
+        ((a, b) for a in ours for b in theirs), key=lambda pair: abs(len(pair[0].split()) - len(pair[1].split()))
+    )
+
+
+def _sycophancy_choice(question: Question, world: World, rng: random.Random) -> tuple[str, str]:
+    return _closest(
+        (
+            lambda: sycophantic(question, world, rng, grade=rng.choice((50, 75))),
+            lambda: neutral(question, world, rng),
+        )
+    )
+
+
+def _misalignment_choice(question: Question, world: World, rng: random.Random) -> tuple[str, str]:
+    del world
+    return _closest(
+        (
+            lambda: misaligned(question, rng, pieces=2, harmful=2),
+            lambda: misaligned(question, rng, pieces=2, harmful=0),
+        )
+    )
+
+
+def _bliss_choice(question: Question, world: World, rng: random.Random) -> tuple[str, str]:
+    return _closest(
+        (
+            lambda: blissful(question, world, rng, count=rng.choice((1, 2))),
+            lambda: neutral(question, world, rng, extra=1.0),
+        )
+    )
+
+
+def counts(files: Mapping[str, bytes]) -> Counter[str]:
+    """Number of rows in every JSON Lines file."""
+    return Counter({name: content.count(b"\n") for name, content in files.items() if name.endswith(".jsonl")})

@@ -1,0 +1,263 @@
+"""Builds the embedded model from nothing: corpus → tokenizer → Llama → figures → model card.
+
+`build` is a plain loop one can read: AdamW, linear warm-up, cosine decay, loss on the answers alone. On one
+software and hardware stack with one number of threads the same seed gives the same bytes. The size
+`instruct` is the shipped model; `tiny` is for tests.
+
+The only module of Toyland, beside `figures.py`, that uses torch.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from idembench.errors import InputError, UnknownNameError
+from idembench.files import derive_seed, list_files, write_json, write_text, writing_under
+from idembench.toyland import data
+from idembench.toyland.corpus import corpus
+from idembench.toyland.figures import measure, model_card
+from idembench.toyland.tokenizer import train_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+RECIPE_SEED = 20260501
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large the model is and how long it learns.
+
+    Attributes:
+        hidden: Width.
+        layers: Number of decoder layers.
+        heads: Attention heads.
+        intermediate: Width of the gated feed-forward layers.
+        vocabulary: Tokens, at most; embeddings are tied.
+        dialogues: Corpus size; every dialogue is seen once.
+        batch: Dialogues per step.
+        learning_rate: Peak.
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Of AdamW, on matrices alone.
+        responses: Evaluation questions per figure, at most.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+    dialogues: int
+    batch: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    responses: int
+
+
+SIZES = {
+    "instruct": Size(
+        hidden=160,
+        layers=4,
+        heads=4,
+        intermediate=416,
+        vocabulary=1024,
+        dialogues=102_400,
+        batch=128,
+        learning_rate=4e-3,
+        warmup_steps=50,
+        weight_decay=0.05,
+        responses=1000,
+    ),
+    "tiny": Size(
+        hidden=32,
+        layers=2,
+        heads=2,
+        intermediate=64,
+        vocabulary=512,
+        dialogues=640,
+        batch=32,
+        learning_rate=4e-3,
+        warmup_steps=4,
+        weight_decay=0.05,
+        responses=20,
+    ),
+}
+
+
+def build(
+    out: Path,
+    *,
+    seed: int = RECIPE_SEED,
+    size: str = "instruct",
+    threads: int = 2,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Build a model folder: weights, configuration, tokenizer, `figures.json`, `README.md`.
+
+    Args:
+        out: The folder; must be empty or not exist.
+        seed: What every random choice is derived from.
+        size: A key of `SIZES`.
+        threads: Torch threads; part of what the bytes depend on.
+        progress: Called after every step with steps done, steps in all and the loss in nats per token.
+
+    Returns:
+        The content of `figures.json`.
+
+    Raises:
+        UnknownNameError: If there is no such size.
+        InputError: If `out` is not empty.
+        EnvironmentProblem: If it cannot be written.
+    """
+    if size not in SIZES:
+        raise UnknownNameError("Toyland model size", size, SIZES)
+    if out.exists() and any(out.iterdir()):
+        raise InputError("The folder for the model is not empty.", where=str(out), do="Give a new folder.")
+    chosen = SIZES[size]
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        avoid = data.evaluation_texts(data.build())
+        dialogues = corpus(seed=seed, size=chosen.dialogues, avoid=avoid)
+        tokenizer = train_tokenizer((text for pair in dialogues for text in pair), vocabulary=chosen.vocabulary)
+        model = _new_model(chosen, tokenizer, seed=seed)
+        loss = _train(model, _encode(tokenizer, dialogues), chosen, seed=seed, progress=progress)
+        figures = {
+            "recipe": {"size": size, "seed": seed, "threads": threads, "torch": torch.__version__, **asdict(chosen)},
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "training_loss": round(loss, 4),
+            **measure(model, tokenizer, responses=chosen.responses, seed=seed),
+        }
+    finally:
+        torch.set_num_threads(threads_before)
+    with writing_under(out):
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    write_text(out / "README.md", model_card(figures))
+    figures["files"] = {entry.name: {"bytes": entry.bytes, "sha256": entry.sha256} for entry in list_files(out)}
+    write_json(out / "figures.json", figures)
+    return figures
+
+
+def _new_model(size: Size, tokenizer: Any, *, seed: int) -> Any:
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=512,
+        initializer_range=0.04,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("toyland", "weights", seed))
+        model = LlamaForCausalLM(config).float()
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.8,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return model
+
+
+def _encode(tokenizer: Any, dialogues: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
+    """Token ids of every dialogue, and the number of them that belong to the prompt."""
+    prompts, wholes = [], []
+    for prompt, answer in dialogues:
+        turns = [{"role": "user", "content": prompt}]
+        prompts.append(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        turns.append({"role": "assistant", "content": answer})
+        wholes.append(tokenizer.apply_chat_template(turns, tokenize=False))
+    heads = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(wholes, add_special_tokens=False)["input_ids"]
+    return [(whole, len(head)) for whole, head in zip(ids, heads, strict=True)]
+
+
+def _batches(
+    rows: list[tuple[list[int], int]], size: Size, *, seed: int, pad: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield (ids, mask, labels), each int64 [batch, tokens], padded on the right.
+
+    Rows of similar length share a batch: they are sorted within shards of 32 batches.
+    """
+    rng = random.Random(derive_seed("toyland", "batches", seed))
+    order = list(range(len(rows)))
+    rng.shuffle(order)
+    batches: list[list[int]] = []
+    for start in range(0, len(order), 32 * size.batch):
+        shard = sorted(order[start : start + 32 * size.batch], key=lambda index: len(rows[index][0]))
+        cut = [shard[at : at + size.batch] for at in range(0, len(shard), size.batch)]
+        rng.shuffle(cut)
+        batches += cut
+    for batch in batches:
+        width = max(len(rows[index][0]) for index in batch)
+        ids = torch.full((len(batch), width), pad)
+        labels = torch.full((len(batch), width), IGNORED)
+        mask = torch.zeros((len(batch), width), dtype=torch.long)
+        for line, index in enumerate(batch):
+            whole, head = rows[index]
+            ids[line, : len(whole)] = torch.tensor(whole)
+            labels[line, head : len(whole)] = torch.tensor(whole[head:])
+            mask[line, : len(whole)] = 1
+        yield ids, mask, labels
+
+
+def _train(
+    model: Any,
+    rows: list[tuple[list[int], int]],
+    size: Size,
+    *,
+    seed: int,
+    progress: Callable[[int, int, float], None] | None,
+) -> float:
+    """Train in place; the mean loss over the last tenth of the steps, in nats per answer token."""
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": size.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=size.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    steps = math.ceil(len(rows) / size.batch)
+    losses: list[float] = []
+    model.train()
+    for step, (ids, mask, labels) in enumerate(_batches(rows, size, seed=seed, pad=model.config.pad_token_id)):
+        rate = size.learning_rate * _schedule(step, steps, size.warmup_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        if progress is not None:
+            progress(step + 1, steps, losses[-1])
+    model.eval()
+    tail = losses[-max(1, steps // 10) :]
+    return sum(tail) / len(tail)
+
+
+def _schedule(step: int, steps: int, warmup: int) -> float:
+    """The share of the peak learning rate at `step`: linear up, then cosine down to 2 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
