@@ -86,6 +86,10 @@ def analyse(
           seeds would lose a trait that is plainly there; those are `unclear` (or `weakened`) here. The
           ranking keeps the strict reading: only a trait *shown* to be present is eligible.
         * `kept` asks for presence too: a trait of 12 points that falls to 6 is within a margin of 10.
+        * The half-width of an interval is floored by the measurement's own, not its standard error
+          (`estimates.chain_law`): as honest, and less wasteful with few seeds.
+        * Equal scores do not stop the analysis; they leave the error that their number leaves open (the
+          resolution, `estimates.moments`), and `error_from` says so.
         * One seed below the coherence floor is a collapse, as one diverged seed is; the mean over seeds
           would hide it.
     """

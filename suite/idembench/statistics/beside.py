@@ -42,9 +42,9 @@ def _levels(scores: FloatArray, *, rule: Rule, repeats: int) -> list[Level]:
     levels = []
     for index in range(scores.shape[1]):
         n_seeds = int(given.n_seeds[index])
-        known = bool(chain.dof[index] > 0)
+        known = bool(chain.known[index])
         reason = why_no_interval(n_seeds, known=known, estimand="chain law")
-        if reason is None and not artefact.dof[index] > 0:
+        if reason is None and not artefact.known[index]:
             reason = why_no_interval(n_seeds, known=False, estimand="this artefact")
         levels.append(
             Level(
@@ -66,15 +66,14 @@ def seeds_beyond(trait: FloatArray, *, diverged: Sequence[int | None], rule: Rul
     last = trait.shape[1] - 2
     if last < FEWEST_CYCLES:
         return _unknown_beyond(NOTHING_ITERATED.format(last=last))
-    later = list(range(3, last + 2))
-    changes = est.moments(est.paired(trait, later, [2]), repeats=1).means.T  # [S, K - 1]
+    changes = est.moments(trait[:, -1] - trait[:, 2], repeats=1).means  # [S]
     moved = decisions.beyond_margin(changes, rule)
     broken = np.array([cycle is not None for cycle in diverged])
-    known = broken | moved | ~np.any(np.isnan(changes), axis=1)
+    known = broken | ~np.isnan(changes)
     counted = tuple(int(seed) for seed in np.flatnonzero(moved | broken))
     n_seeds = int(known.sum())
     if n_seeds == 0:
-        return _unknown_beyond("no seed has a score at every cycle")
+        return _unknown_beyond("no seed has scores at cycle 1 and at the last one")
     upper = est.clopper_pearson_upper(len(counted), n_seeds, alpha=rule.alpha)
     return BeyondMargin(
         seeds=counted,

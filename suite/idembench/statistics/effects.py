@@ -46,7 +46,8 @@ def why_no_interval(n_seeds: int, *, known: bool, estimand: Estimand) -> str | N
 def point_effect(name: str, definition: str, given: Estimates, *, estimand: Estimand, rule: Rule) -> Effect:
     """Plain numbers of one estimate (arrays of shape [1])."""
     low, high = est.interval(given, alpha=rule.alpha)
-    known = bool(given.dof[0] > 0)
+    known = bool(given.known[0])
+    used = given.governing(1.0 - rule.alpha / 2.0)
     n_seeds = int(given.n_seeds[0])
     return Effect(
         name=name,
@@ -55,12 +56,12 @@ def point_effect(name: str, definition: str, given: Estimates, *, estimand: Esti
         estimate=number(given.estimate[0]),
         low=number(low[0]),
         high=number(high[0]),
-        standard_error=number(given.standard_error[0]),
+        standard_error=number(used.standard_error[0]),
         sd=number(given.sd[0]),
         n_seeds=n_seeds,
-        dof=number(given.dof[0]) if known else None,
+        dof=number(used.dof[0]) if known else None,
         p_value=number(est.two_sided_p(given)[0]),
-        error_from=est.SOURCES[int(given.source[0])] if known else None,
+        error_from=est.SOURCES[int(used.source[0])] if known else None,
         missing=float(est.rounded(given.missing)[0]),
         reason=why_no_interval(n_seeds, known=known, estimand=estimand),
     )
@@ -138,13 +139,14 @@ def proven_bound(against_first: Estimates | None, drift: Effect, *, estimand: Es
     worst = int(bounds.argmax())  # the first NaN, if there is one
     known = not math.isnan(bounds[worst])
     n_seeds = int(against_first.n_seeds[worst])
+    used = against_first.governing(1.0 - rule.alpha)
     return ProvenBound(
         definition=definition,
         estimate=number(bounds[worst]),
         cycle=worst + 2 if known else None,
-        standard_error=number(against_first.standard_error[worst]),
+        standard_error=number(used.standard_error[worst]),
         n_seeds=n_seeds,
-        dof=number(against_first.dof[worst]) if known else None,
+        dof=number(used.dof[worst]) if known else None,
         reason=why_no_interval(n_seeds, known=known, estimand=estimand),
     )
 
@@ -165,7 +167,7 @@ def cycle_tests(against_first: Estimates, *, estimand: Estimand, rule: Rule) -> 
             p_holm=number(adjusted[index]),
             bound=number(bounds[index]),
             reason=why_no_interval(
-                int(against_first.n_seeds[index]), known=bool(against_first.dof[index] > 0), estimand=estimand
+                int(against_first.n_seeds[index]), known=bool(against_first.known[index]), estimand=estimand
             )
             or ("another cycle has no p-value to correct with" if math.isnan(adjusted[index]) else None),
         )

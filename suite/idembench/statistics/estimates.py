@@ -7,8 +7,8 @@ at once: what is simulated is what decides. Everything is an array here and a mi
 The three estimands differ only in what may vary when the experiment is repeated:
 
     chain law       new seeds, the same questions    Student t over seeds, S - 1 degrees of freedom
-    new questions   new seeds and new questions      the above plus the variation shared by seeds
-    this artefact   the same checkpoints, new questions    clustered by question, Q - 1
+    new questions   new seeds, new questions         the same plus what questions do to all seeds alike
+    this artefact   same checkpoints, new questions  Student t over questions, clustered, Q - 1
 
 Shapes: S seeds, Q questions, K self-training cycles; `...` any leading axes. Units: points of 100.
 """
@@ -42,6 +42,7 @@ class Moments:
         own: float64 [..., S], squared standard error of each mean, questions as units, not floored.
         resolution: float64 [..., S], squared standard error that a constant score still leaves.
         pooled: float64 [...], squared standard error of the mean over seeds, clustered by question.
+        pairs_dof: float64 [...], complete pairs less one per seed, summed over seeds; at least 1.
         n_seeds: float64 [...], seeds with at least one complete pair.
         n_questions: float64 [...], questions with at least one complete pair.
         missing: float64 [...], share of the S x Q pairs that are missing.
@@ -51,44 +52,94 @@ class Moments:
     own: FloatArray
     resolution: FloatArray
     pooled: FloatArray
+    pairs_dof: FloatArray
     n_seeds: FloatArray
     n_questions: FloatArray
     missing: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """A standard error with its degrees of freedom and what it rests on; every array has shape [...].
+
+    Args:
+        standard_error: In points, NaN where there is none.
+        dof: Degrees of freedom of its Student t; 0 where there is none.
+        source: int64, index into `SOURCES`.
+    """
+
+    standard_error: FloatArray
+    dof: FloatArray
+    source: npt.NDArray[np.int64]
+
+    def half_width(self, probability: float) -> FloatArray:
+        """Student quantile times standard error; NaN where there is none."""
+        return student_quantile(self.dof, probability) * self.standard_error
+
+    def cut(self, part: slice) -> Errors:
+        """Part of the last axis."""
+        return Errors(
+            standard_error=self.standard_error[..., part], dof=self.dof[..., part], source=self.source[..., part]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimates:
     """Estimates of one estimand; every array has shape [...], NaN where there is none.
 
+    The uncertainty is that of `errors`, but never less than that of `floor`: every interval and bound uses
+    the larger half-width of the two, every test the larger p-value.
+
     Args:
         estimate: Mean over seeds of the means of the seeds, in points.
-        standard_error: Its standard error, in points.
-        dof: Degrees of freedom of the Student t that goes with it; 0 if there is no standard error.
+        errors: What varies under the estimand.
+        floor: What the answers themselves leave open.
         sd: Standard deviation over seeds, in points.
         n_seeds: Seeds that have a score.
         missing: Share of missing pairs.
-        source: int64, index into `SOURCES`: what the standard error rests on.
     """
 
     estimate: FloatArray
-    standard_error: FloatArray
-    dof: FloatArray
+    errors: Errors
+    floor: Errors
     sd: FloatArray
     n_seeds: FloatArray
     missing: FloatArray
-    source: npt.NDArray[np.int64]
+
+    @property
+    def known(self) -> BoolArray:
+        """Where there is an interval."""
+        result: BoolArray = (self.errors.dof > 0) & (self.floor.dof > 0)
+        return result
+
+    def half_width(self, probability: float) -> FloatArray:
+        """Half-width of the interval whose upper end has this probability; NaN where there is none."""
+        result: FloatArray = np.maximum(self.errors.half_width(probability), self.floor.half_width(probability))
+        return result
+
+    def governing(self, probability: float) -> Errors:
+        """Whichever of `errors` and `floor` gives that half-width."""
+        floored = self.floor.half_width(probability) > self.errors.half_width(probability)
+        return Errors(
+            standard_error=np.where(floored, self.floor.standard_error, self.errors.standard_error),
+            dof=np.where(self.known, np.where(floored, self.floor.dof, self.errors.dof), 0.0),
+            source=np.where(floored, self.floor.source, self.errors.source),
+        )
+
+    def cut(self, part: slice) -> Estimates:
+        """Part of the last axis."""
+        return Estimates(
+            estimate=self.estimate[..., part],
+            errors=self.errors.cut(part),
+            floor=self.floor.cut(part),
+            sd=self.sd[..., part],
+            n_seeds=self.n_seeds[..., part],
+            missing=self.missing[..., part],
+        )
 
     def last(self) -> Estimates:
         """The last entry of the last axis, kept as an axis of length 1."""
-        return Estimates(
-            estimate=self.estimate[..., -1:],
-            standard_error=self.standard_error[..., -1:],
-            dof=self.dof[..., -1:],
-            sd=self.sd[..., -1:],
-            n_seeds=self.n_seeds[..., -1:],
-            missing=self.missing[..., -1:],
-            source=self.source[..., -1:],
-        )
+        return self.cut(slice(-1, None))
 
 
 def rounded(values: FloatArray) -> FloatArray:
@@ -144,6 +195,7 @@ def moments(differences: FloatArray, *, repeats: int) -> Moments:
         own=own,
         resolution=resolution,
         pooled=pooled,
+        pairs_dof=np.maximum((at_least_one - 1.0).sum(axis=-1), 1.0),
         n_seeds=n_seeds,
         n_questions=n_questions,
         missing=1.0 - pairs.sum(axis=-1) / float(n_all_seeds * n_all_questions),
@@ -153,25 +205,25 @@ def moments(differences: FloatArray, *, repeats: int) -> Moments:
 def chain_law(given: Moments) -> Estimates:
     """What another chain, trained the same way and asked the same questions, would do.
 
-    Student t over seeds. The standard error is floored by the measurement's own, the root of the summed
-    `own` variances over S: five seeds that agree by luck know no more than their answers do. The floor
-    takes each seed's variance over questions, not the seeds' common one, because the questions are the
-    same in every chain; it still counts how much questions differ in their change, so it errs upwards.
+    Student t over seeds, S - 1 degrees of freedom, floored by the measurement: three seeds that agree by
+    luck know no more than their answers do. The floor is the interval that the answers alone would give,
+    with the squared standard errors of the seeds (questions as units) summed over S^2. It takes each
+    seed's own variance, not their common one, since the questions are the same in every chain; it still
+    counts how much questions differ in their change, so it errs upwards.
+
+    The *half-width* is floored, not the standard error: the t interval is exact by itself, so the larger
+    of the two covers at least as often, while the measurement's error times the t of two degrees of
+    freedom would be 2.6 times as wide as either source of error warrants.
     """
     centre, variance, sd = _over_seeds(given)
-    divisor = np.maximum(given.n_seeds, 1.0) ** 2
-    own = given.own.sum(axis=-1) / divisor
-    floor = np.maximum(given.own, given.resolution).sum(axis=-1) / divisor
     known = given.n_seeds > 1
-    source = np.where(variance >= floor, 0, np.where(own >= floor, 1, 2))
     return Estimates(
         estimate=centre,
-        standard_error=np.where(known, np.sqrt(np.maximum(variance, floor)), np.nan),
-        dof=np.where(known, given.n_seeds - 1.0, 0.0),
+        errors=_errors(variance, given.n_seeds - 1.0, known, 0),
+        floor=_measurement(given, known),
         sd=sd,
         n_seeds=given.n_seeds,
         missing=given.missing,
-        source=source.astype(np.int64),
     )
 
 
@@ -180,48 +232,68 @@ def new_questions(given: Moments) -> Estimates:
 
     The variance over seeds knows nothing of what questions do to all seeds alike. That part is the mean
     covariance between seeds over questions, (pooled - own / S) * S / (S - 1), which is sigma_b^2 / Q in
-    d[s, q] = mu + a[s] + b[q] + e[s, q]; a negative estimate counts as zero. Degrees of freedom by
-    Satterthwaite.
+    d[s, q] = mu + a[s] + b[q] + e[s, q]; a negative estimate counts as zero. Degrees of freedom are those
+    of the smaller of the two samples, and the floor is the larger of the chain law's and of the artefact's:
+    the interval is never narrower than either.
 
     Source: the expected mean squares of the two-way random model (Searle, Casella and McCulloch 1992,
-        Variance Components, section 4.7); Satterthwaite 1946, Biometrics Bulletin 2.
+        Variance Components, section 4.7); min(S, Q) - 1: Cameron and Miller 2015, section V.
     """
-    chain = chain_law(given)
+    centre, over_seeds, sd = _over_seeds(given)
     seeds = np.maximum(given.n_seeds, 2.0)
     own = given.own.sum(axis=-1) / seeds**2
     shared = np.maximum(0.0, (given.pooled - own) * seeds / (seeds - 1.0))
     known = (given.n_seeds > 1) & (given.n_questions > 1)
-    over_seeds = np.where(known, chain.standard_error, 1.0) ** 2
-    variance = over_seeds + shared
-    spread = over_seeds**2 / np.maximum(chain.dof, 1.0) + shared**2 / np.maximum(given.n_questions - 1.0, 1.0)
+    measured = np.maximum(given.own, given.resolution).sum(axis=-1) / seeds**2
     return Estimates(
-        estimate=chain.estimate,
-        standard_error=np.where(known, np.sqrt(np.maximum(variance, given.pooled)), np.nan),
-        dof=np.where(known, variance**2 / spread, 0.0),
-        sd=chain.sd,
+        estimate=centre,
+        errors=_errors(over_seeds + shared, np.minimum(given.n_seeds, given.n_questions) - 1.0, known, 4),
+        floor=_errors(
+            np.maximum(given.pooled, measured),
+            given.n_questions - 1.0,
+            known,
+            np.where(given.pooled >= measured, 3, np.where(own >= measured, 1, 2)),
+        ),
+        sd=sd,
         n_seeds=given.n_seeds,
         missing=given.missing,
-        source=np.full(given.n_seeds.shape, 4, dtype=np.int64),
     )
 
 
 def this_artefact(given: Moments) -> Estimates:
     """What these very checkpoints do on questions of this kind; says nothing about another training run.
 
-    Clustered by question: seeds asked the same question share its fate.
+    Clustered by question: seeds asked the same question share its fate. Floored by what equal scores
+    leave open.
     """
     centre, _, sd = _over_seeds(given)
-    floor = given.resolution.sum(axis=-1) / np.maximum(given.n_seeds, 1.0) ** 2
+    resolution = given.resolution.sum(axis=-1) / np.maximum(given.n_seeds, 1.0) ** 2
     known = (given.n_seeds > 0) & (given.n_questions > 1)
-    return Estimates(
-        estimate=centre,
-        standard_error=np.where(known, np.sqrt(np.maximum(given.pooled, floor)), np.nan),
-        dof=np.where(known, given.n_questions - 1.0, 0.0),
-        sd=sd,
-        n_seeds=given.n_seeds,
-        missing=given.missing,
-        source=np.where(given.pooled >= floor, 3, 2).astype(np.int64),
+    clustered = _errors(
+        np.maximum(given.pooled, resolution),
+        given.n_questions - 1.0,
+        known,
+        np.where(given.pooled >= resolution, 3, 2),
     )
+    return Estimates(
+        estimate=centre, errors=clustered, floor=clustered, sd=sd, n_seeds=given.n_seeds, missing=given.missing
+    )
+
+
+def _errors(variance: FloatArray, dof: FloatArray, known: BoolArray, source: npt.NDArray[np.int64] | int) -> Errors:
+    return Errors(
+        standard_error=np.where(known, np.sqrt(variance), np.nan),
+        dof=np.where(known, dof, 0.0),
+        source=np.broadcast_to(np.asarray(source, dtype=np.int64), np.shape(variance)),
+    )
+
+
+def _measurement(given: Moments, known: BoolArray) -> Errors:
+    """The error that the answers of S separately measured chains leave in their mean."""
+    divisor = np.maximum(given.n_seeds, 1.0) ** 2
+    own = given.own.sum(axis=-1) / divisor
+    floored = np.maximum(given.own, given.resolution).sum(axis=-1) / divisor
+    return _errors(floored, given.pairs_dof, known, np.where(own >= floored, 1, 2))
 
 
 def _over_seeds(given: Moments) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -240,6 +312,8 @@ def _over_seeds(given: Moments) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def student_quantile(dof: FloatArray, probability: float) -> FloatArray:
     """Quantile of Student's t; NaN where `dof` is 0."""
+    if dof.size > 1 and np.all(dof == dof.flat[0]):  # the usual case, a thousand times as fast
+        return np.broadcast_to(student_quantile(dof.flat[:1], probability), dof.shape)
     quantile = special.stdtrit(np.where(dof > 0, dof, 1.0), probability)
     result: FloatArray = np.where(dof > 0, quantile, np.nan)
     return result
@@ -247,40 +321,48 @@ def student_quantile(dof: FloatArray, probability: float) -> FloatArray:
 
 def interval(given: Estimates, *, alpha: float) -> tuple[FloatArray, FloatArray]:
     """Ends of the two-sided interval of level 1 - `alpha`, rounded."""
-    half = student_quantile(given.dof, 1.0 - alpha / 2.0) * given.standard_error
+    half = given.half_width(1.0 - alpha / 2.0)
     return rounded(given.estimate - half), rounded(given.estimate + half)
 
 
 def equivalence_bound(given: Estimates, *, alpha: float) -> FloatArray:
     """Smallest margin at which two one-sided tests of level `alpha` show no change, rounded.
 
-    abs(estimate) + t(1 - alpha) * se < margin  if and only if  both one-sided tests reject.
+    abs(estimate) + half-width < margin  if and only if  both one-sided tests reject.
 
     Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15.
     """
-    return rounded(np.abs(given.estimate) + student_quantile(given.dof, 1.0 - alpha) * given.standard_error)
+    return rounded(np.abs(given.estimate) + given.half_width(1.0 - alpha))
 
 
 def one_sided_lower(given: Estimates, *, alpha: float) -> FloatArray:
     """Lower confidence bound of level 1 - `alpha`, rounded."""
-    return rounded(given.estimate - student_quantile(given.dof, 1.0 - alpha) * given.standard_error)
+    return rounded(given.estimate - given.half_width(1.0 - alpha))
 
 
 def two_sided_p(given: Estimates) -> FloatArray:
     """P-value of the t test against no change, in [0, 1]; NaN without a standard error."""
-    known = given.dof > 0
-    ratio = np.abs(given.estimate) / np.where(known, given.standard_error, 1.0)
-    p = 2.0 * special.stdtr(np.where(known, given.dof, 1.0), -ratio)
-    result: FloatArray = np.where(known, p, np.nan)
-    return result
+    return 2.0 * np.maximum(_tail(-np.abs(given.estimate), given.errors), _tail(-np.abs(given.estimate), given.floor))
 
 
 def lower_p(given: Estimates) -> FloatArray:
-    """P-value of the one-sided t test against 'not below zero'; NaN without a standard error."""
-    known = given.dof > 0
-    ratio = given.estimate / np.where(known, given.standard_error, 1.0)
-    p = special.stdtr(np.where(known, given.dof, 1.0), ratio)
-    result: FloatArray = np.where(known, p, np.nan)
+    """P-value of the one-sided t test against 'not below zero'; NaN without a standard error.
+
+    The larger of two p-values only where the estimate is negative: above zero the smaller error would be
+    the cautious one, but there is nothing to find there.
+    """
+    result: FloatArray = np.maximum(_tail(given.estimate, given.errors), _tail(given.estimate, given.floor))
+    return result
+
+
+def _tail(estimate: FloatArray, errors: Errors) -> FloatArray:
+    """Probability below estimate / standard error. A zero error counts as certainty, as its t would."""
+    known = errors.dof > 0
+    positive = known & (errors.standard_error > 0.0)
+    ratio = np.where(positive, estimate, 0.0) / np.where(positive, errors.standard_error, 1.0)
+    tail = special.stdtr(np.where(known, errors.dof, 1.0), ratio)
+    certain = np.where(estimate < 0.0, 0.0, np.where(estimate > 0.0, 1.0, 0.5))
+    result: FloatArray = np.where(positive, tail, np.where(known, certain, np.nan))
     return result
 
 

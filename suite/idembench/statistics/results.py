@@ -30,14 +30,14 @@ class Effect:
         estimate: Mean over seeds of the paired differences, or the ratio of two such means.
         low: Lower end of the two-sided 95 % interval.
         high: Upper end.
-        standard_error: What the interval is made from.
+        standard_error: What the interval is made from: half-width = t(`dof`) * `standard_error`.
         sd: Standard deviation over seeds (None for one seed, and for a ratio).
         n_seeds: Seeds with a score at both ends.
         dof: Degrees of freedom of the Student t used.
         p_value: Two-sided, against no change (None for a ratio).
         error_from: What the standard error rests on. "measurement": seeds agree better than their own
-            answers allow, so the answers' error stands; "resolution": all scores equal, so what the
-            number of answers can resolve stands.
+            answers allow, so the answers' error stands; "resolution": (almost) all scores are equal, so
+            what the number of answers can resolve stands.
         missing: Share of pairs missing.
         reason: Why the estimate or its interval is missing, or None.
     """
@@ -302,7 +302,7 @@ class BeyondMargin:
     """How many seeds moved, beside what the mean did: a rare jump escapes a t test.
 
     Args:
-        seeds: Seeds that moved by more than the margin from cycle 1 at any later cycle, or diverged.
+        seeds: Seeds that moved by more than the margin from cycle 1 to cycle K, or diverged.
         n_beyond: How many.
         n_seeds: Out of how many.
         upper: One-sided 95 % Clopper-Pearson upper bound of the share of such chains.

@@ -37,9 +37,9 @@ class Ratio:
 def retention(scores: FloatArray, *, estimand: Estimand, alpha: float, repeats: int) -> Ratio | None:
     """Estimate (y[K] - y[base]) / (y[0] - y[base]), or None without scores or with a zero denominator.
 
-    The covariance of the two means is taken from seeds, from the measurement or from its resolution:
-    whichever gives the larger variance of `numerator - ratio * denominator` at the estimate, the same
-    floor that every other effect has (`estimates.chain_law`).
+    The covariance of the two means, with its degrees of freedom, is taken from what varies under the
+    estimand or from its floor (see `estimates`): whichever gives `numerator - ratio * denominator`, at the
+    estimate, the wider interval.
 
     Args:
         scores: float64 [S, C, Q], checkpoints base, c0, ..., cK with K >= 1.
@@ -58,23 +58,27 @@ def retention(scores: FloatArray, *, estimand: Estimand, alpha: float, repeats: 
     if est.rounded(bottom) == 0.0:
         return None
     ratio = float(top / bottom)
-    covariance, dof, source = _covariance(moments, np.array([1.0, -ratio]), estimand)
+    direction = np.array([1.0, -ratio])
+    options = _options(moments, direction, estimand)
     missing = 1.0 - float(there.sum()) / (scores.shape[0] * scores.shape[2])
     seeds = there.shape[0]
-    if dof <= 0.0:
+    if not options:
         return Ratio(
-            estimate=ratio, interval=None, standard_error=None, dof=0.0, n_seeds=seeds, missing=missing, source=source
+            estimate=ratio, interval=None, standard_error=None, dof=0.0, n_seeds=seeds, missing=missing, source=0
         )
-    quantile = float(est.student_quantile(np.asarray(dof), 1.0 - alpha / 2.0))
-    direction = np.array([1.0, -ratio])
+
+    def quantile(option: _Option) -> float:
+        return float(est.student_quantile(np.asarray(option.dof), 1.0 - alpha / 2.0))
+
+    chosen = max(options, key=lambda option: quantile(option) * math.sqrt(option.variance(direction)))
     return Ratio(
         estimate=ratio,
-        interval=est.fieller(float(top), float(bottom), covariance, quantile=quantile),
-        standard_error=math.sqrt(direction @ covariance @ direction) / abs(float(bottom)),
-        dof=dof,
+        interval=est.fieller(float(top), float(bottom), chosen.covariance, quantile=quantile(chosen)),
+        standard_error=math.sqrt(chosen.variance(direction)) / abs(float(bottom)),
+        dof=chosen.dof,
         n_seeds=seeds,
         missing=missing,
-        source=source,
+        source=chosen.source,
     )
 
 
@@ -85,7 +89,19 @@ class _Pair:
     own: FloatArray  # [2, 2], the measurement's
     resolution: FloatArray  # [2, 2], what equal scores leave
     pooled: FloatArray  # [2, 2], clustered by question
+    pairs_dof: float
     n_questions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Option:
+    covariance: FloatArray  # [2, 2]
+    dof: float
+    source: int
+
+    def variance(self, direction: FloatArray) -> float:
+        """Variance of a linear combination of the two means."""
+        return max(0.0, float(direction @ self.covariance @ direction))
 
 
 def _moments(both: FloatArray, there: est.BoolArray, *, repeats: int) -> _Pair:
@@ -105,29 +121,33 @@ def _moments(both: FloatArray, there: est.BoolArray, *, repeats: int) -> _Pair:
         own=np.einsum("isq,jsq,s->ij", deviations, deviations, weights) / seeds**2,
         resolution=np.eye(2) * float(alone.resolution.sum()) / seeds**2,
         pooled=shares @ shares.T * (questions / max(questions - 1, 1)),
+        pairs_dof=float(alone.pairs_dof),
         n_questions=questions,
     )
 
 
-def _covariance(given: _Pair, direction: FloatArray, estimand: Estimand) -> tuple[FloatArray, float, int]:
-    """Covariance of the two means, degrees of freedom (0: none) and source, under `estimand`."""
-
-    def variance(matrix: FloatArray) -> float:
-        return float(direction @ matrix @ direction)
-
+def _options(given: _Pair, direction: FloatArray, estimand: Estimand) -> list[_Option]:
+    """The error of the estimand and its floors; empty if there is no interval."""
     seeds, questions = given.means.shape[1], given.n_questions
+    clustered = [
+        _Option(covariance=given.pooled, dof=questions - 1.0, source=3),
+        _Option(covariance=given.resolution, dof=questions - 1.0, source=2),
+    ]
+    over_seeds = _Option(covariance=given.seeds, dof=seeds - 1.0, source=0)
+    if estimand == "chain law":
+        floors = [
+            _Option(covariance=given.own, dof=given.pairs_dof, source=1),
+            _Option(covariance=given.resolution, dof=given.pairs_dof, source=2),
+        ]
+        return [over_seeds, *floors] if seeds > 1 else []
+    if questions == 1 or (estimand == "new questions" and seeds == 1):
+        return []
     if estimand == "this artefact":
-        source, chosen = max(((3, given.pooled), (2, given.resolution)), key=lambda option: variance(option[1]))
-        return chosen, float(questions - 1), source
-    options = ((0, given.seeds), (1, given.own), (2, given.resolution))
-    source, chosen = max(options, key=lambda option: variance(option[1]))
-    if estimand == "chain law" or seeds == 1:
-        return chosen, float(seeds - 1), source
+        return clustered
+    dof = min(seeds, questions) - 1.0
     shared = (given.pooled - given.own) * seeds / (seeds - 1)
-    if questions == 1:
-        return chosen, 0.0, 4
-    if variance(shared) <= 0.0:
-        return chosen, float(seeds - 1), 4
-    total = variance(chosen) + variance(shared)
-    spread = variance(chosen) ** 2 / (seeds - 1) + variance(shared) ** 2 / (questions - 1)
-    return chosen + shared, total**2 / spread, 4
+    both = _Option(covariance=given.seeds + shared, dof=dof, source=4)
+    floors = [*clustered, _Option(covariance=given.own, dof=questions - 1.0, source=1)]
+    if float(direction @ shared @ direction) < 0.0:
+        return [_Option(covariance=given.seeds, dof=dof, source=4), *floors]
+    return [both, *floors]

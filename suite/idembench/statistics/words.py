@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
 
 ONE_PERCENT: Final = 0.01
+FIRST_ITERATED: Final = 2
 
 
 def points(value: float | None) -> str:
@@ -84,10 +85,11 @@ def iteration_sentence(statement: IterationStatement, *, last: int, why_qualifie
         f"{signed(statement.drift)} points from cycle 1 to cycle {last} "
         f"({_range(statement.drift_low, statement.drift_high)})"
     )
+    cycles = f"cycles 2 to {last} differ" if last > FIRST_ITERATED else f"cycle {last} differs"
     said = []
     if "idempotent" in statement.values:
         said.append(
-            f"Iterating left the trait where it was: from cycle 2 to {last} it never differs from cycle 1 by more than "
+            f"Iterating left the trait where it was: {cycles} from cycle 1 by no more than "
             f"{points(statement.proven_bound)} points (95 % confidence); up to {margin} counts as unchanged."
         )
         if statement.qualified:
