@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MANIFEST = "manifest.json"
+RECORD = "record.json"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -380,6 +381,13 @@ def asset(name: str) -> Path:
         where=str(here),
         do="Install idembench again.",
     )
+
+
+def find_records(results: Path) -> list[Path]:
+    """Folders of all records below `results`, in path order; `results` may be one record itself."""
+    if (results / RECORD).is_file():
+        return [results]
+    return sorted(path.parent for path in results.rglob(RECORD))
 
 
 def user_folder() -> Path:

@@ -79,8 +79,10 @@ def responses(sampler: Sampler, pack: Pack, trait: Trait, measuring: Measuring, 
 
     own, neutral = asked(pack, trait, measuring)
     plan = {trait.task: own} | ({pack.coherence_task: neutral} if neutral else {})
-    overrides = {"generation_kwargs": generation_kwargs(measuring), "repeats": measuring.repeats}
-    loaded = _task_manager().load([{"task": name, **overrides} for name in plan])
+    loaded = _task_manager().load(list(plan))
+    for task in loaded["tasks"].values():
+        task.set_config("generation_kwargs", generation_kwargs(measuring))
+        task.set_config("repeats", measuring.repeats)
     sampler.seed(seed)
     results = evaluate(
         lm=sampler.lm,

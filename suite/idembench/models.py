@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idembench.errors import EnvironmentProblem, ModelError, UnknownNameError
-from idembench.files import FileEntry, digest_of, list_files, read_json
+from idembench.files import FileEntry, digest_of, list_files, read_json, write_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,6 +74,24 @@ def resolve(name: str) -> Model:
         raise UnknownNameError("model", name, shipped, where="--model (a folder, a Hub id owner/name, or embedded)")
     repository, _, revision = name.partition("@")
     return _from_hub(repository, revision or "main")
+
+
+def export(name: str, folder: Path) -> list[str]:
+    """Write an embedded model as a plain Hugging Face folder; the names of its files.
+
+    Raises:
+        UnknownNameError: If no embedded model has that name.
+        ModelError: If the folder holds something already.
+    """
+    shipped = embedded()
+    if name not in shipped:
+        raise UnknownNameError("embedded model", name, shipped)
+    if folder.exists() and any(folder.iterdir()):
+        raise ModelError("The folder is not empty.", where=str(folder), do="Name a new folder.")
+    files = sorted(path for path in shipped[name].iterdir() if path.is_file())
+    for path in files:
+        write_bytes(folder / path.name, path.read_bytes())
+    return [path.name for path in files]
 
 
 def _from_hub(repository: str, revision: str) -> Model:
@@ -150,6 +168,7 @@ def quiet_libraries() -> None:
     import warnings
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import datasets
     import transformers
 

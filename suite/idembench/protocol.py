@@ -225,6 +225,12 @@ def baselines(pack: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((asset("baselines") / pack).glob("*.yaml"))}
 
 
+def purpose(path: Path) -> str:
+    """Why a baseline exists: the first comment line of its file."""
+    first = path.read_text(encoding="utf-8").splitlines()[:1]
+    return first[0].lstrip("# ") if first and first[0].startswith("#") else ""
+
+
 def load(
     name: str,
     *,

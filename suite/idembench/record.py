@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
 
 from idembench import companions
 from idembench.errors import RecordError
 from idembench.files import (
+    RECORD,
     canonical_json,
     gunzip_bytes,
     gzip_bytes,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from idembench.files import FileEntry
 
 SCHEMA_VERSION: Literal[1] = 1
-RECORD, PROVENANCE = "record.json", "provenance.json"
+PROVENANCE = "provenance.json"
 Label = Annotated[str, Field(pattern=r"^(base|c\d+)$")]
 Points = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -187,6 +188,7 @@ class Record(Frozen):
         return Path(self.model.name.replace("/", "__")) / self.trait / self.protocol.name / self.id
 
 
+@with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One measured response with its scores; trait rows of a checkpoint come before neutral ones."""
@@ -200,7 +202,7 @@ class Sample:
     coherence: float | None
 
 
-_SAMPLE = TypeAdapter(Sample, config=ConfigDict(strict=True, extra="forbid"))
+_SAMPLE = TypeAdapter(Sample)
 _SAMPLE_KEYS = set(Sample.__slots__)
 
 
@@ -227,6 +229,23 @@ def score_row(sample: Sample) -> dict[str, object]:
     return {key: getattr(sample, key) for key in ("question", "repeat", "trait", "coherence")}
 
 
+def measure_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What a `measure` step says of its responses: facts that a verifier can count again."""
+    return {
+        "responses": len(rows),
+        "empty": sum(not row["response"].strip() for row in rows),
+        "truncated": sum(row["truncated"] for row in rows),
+    }
+
+
+def judge_facts(rows: Sequence[Mapping[str, Any]], own: int) -> dict[str, float | None]:
+    """What a `judge` step says of its scores: mean trait over the first `own` rows, mean coherence over all."""
+    return {
+        "trait": _mean([row["trait"] for row in rows[:own] if row["trait"] is not None]),
+        "coherence": _mean([row["coherence"] for row in rows if row["coherence"] is not None]),
+    }
+
+
 def file_lines(entries: Iterable[FileEntry]) -> list[FileLine]:
     """Manifest lines as a record holds them."""
     return [FileLine(name=entry.name, bytes=entry.bytes, sha256=entry.sha256) for entry in entries]
@@ -249,7 +268,8 @@ def unpack_samples(data: bytes, *, where: str) -> list[Sample]:
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         row = parse_json(line, where=f"{where}, line {number}")
         try:
-            sample = _SAMPLE.validate_python(row)
+            # From JSON: strict mode would ask for an instance in Python.
+            sample = _SAMPLE.validate_json(line)
         except ValidationError as error:
             raise RecordError(
                 "A sample does not hold.", found="; ".join(explain(error)), where=f"{where}, line {number}"
@@ -419,13 +439,6 @@ def parse(data: bytes, *, where: str) -> Record:
         problems = explain(error)
         shown = problems[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])  # noqa: PLR2004
         raise RecordError("A record does not hold.", found="; ".join(shown), where=where) from error
-
-
-def find_records(results: Path) -> list[Path]:
-    """Folders of all records below `results`, in path order; `results` may be one record itself."""
-    if (results / RECORD).is_file():
-        return [results]
-    return sorted(path.parent for path in results.rglob(RECORD))
 
 
 def json_schema() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def answer(sampler: Sampler, prompts: Sequence[str], sampling: Sampling, *, seed
         )
         for index, prompt in enumerate(prompts)
     ]
-    texts = lm.generate_until(requests, disable_tqdm=True)
+    texts = lm.generate_until(requests)
     return [Answer(text=text, truncated=sampler.was_truncated(text)) for text in texts]
 
 
@@ -133,6 +133,12 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
 
         cut: set[str]
         generated = 0
+
+        def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: FBT001, FBT002
+            # The evaluator would draw a progress bar of its own across ours.
+            del disable_tqdm
+            texts: list[str] = super().generate_until(requests, disable_tqdm=True)
+            return texts
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
             with timers.time("generate"), torch.inference_mode():

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import numpy as np
 from pydantic import Field, ValidationError
 
 from idembench.errors import DataError, UnknownNameError
@@ -141,7 +140,7 @@ class Trait:
                 where=str(self.folder / "demonstrations.jsonl"),
                 do="Lower data.n_seed or add demonstrations.",
             )
-        order = np.random.default_rng(derive_seed("demonstrations", self.name, seed)).permutation(len(rows))
+        order = _permutation(len(rows), derive_seed("demonstrations", self.name, seed))
         return [rows[i] for i in order[:n]]
 
 
@@ -218,7 +217,7 @@ class Pack:
                 where=str(self.folder / "prompts.jsonl"),
                 do="Lower data.n_sampled or cycles.",
             )
-        order = np.random.default_rng(derive_seed("prompts", self.name, seed)).permutation(len(pool))
+        order = _permutation(len(pool), derive_seed("prompts", self.name, seed))
         return [pool[i] for i in order[(cycle - 1) * n : cycle * n]]
 
 
@@ -265,6 +264,12 @@ def load_pack(name: str) -> Pack:
         folder=folder,
         traits=traits,
     )
+
+
+def _permutation(n: int, seed: int) -> list[int]:
+    import numpy as np
+
+    return [int(i) for i in np.random.default_rng(seed).permutation(n)]
 
 
 def _header(path: Path, model: type[H]) -> H:

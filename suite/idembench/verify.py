@@ -16,6 +16,7 @@ from idembench import judges, record, traits
 from idembench.errors import IdembenchError, UnknownNameError
 from idembench.files import (
     MANIFEST,
+    RECORD,
     FileEntry,
     canonical_json,
     digest_of,
@@ -27,7 +28,7 @@ from idembench.statistics import RULES
 from idembench.steps import Plan, Subject, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from idembench.record import ChainLine, FileLine, Record, Sample, StepLine
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 # Derived numbers are rounded to six decimals once; another machine may round the last one the other way.
 TOLERANCE = 2e-6
-_SHOWN = 20
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,13 +80,13 @@ def verify(folder: Path) -> Report:
     """Verify one record folder; never raises for what is wrong inside it."""
     read = Check(name="record")
     try:
-        data = (folder / record.RECORD).read_bytes()
-        parsed = record.parse(data, where=record.RECORD)
+        data = (folder / RECORD).read_bytes()
+        parsed = record.parse(data, where=RECORD)
     except (IdembenchError, OSError) as error:
         read.problems.append(" ".join(str(error).split()))
         return Report(folder=folder, checks=[read])
     if parsed.canonical() != data:
-        read.problems.append(f"{record.RECORD} is not canonical JSON")
+        read.problems.append(f"{RECORD} is not canonical JSON")
     checks = [read, _place(folder, parsed, data), _files(folder, parsed), _settings(parsed)]
     unpacked = Check(name="samples")
     samples = {line.seed: _samples(folder, parsed, line, unpacked) for line in parsed.chains}
@@ -119,7 +119,7 @@ def _place(folder: Path, parsed: Record, data: bytes) -> Check:
 def _files(folder: Path, parsed: Record) -> Check:
     """No file is missing and none is there that the record does not name."""
     check = Check(name="files")
-    expected = {record.RECORD, record.PROVENANCE} | {line.samples.name for line in parsed.chains}
+    expected = {RECORD, record.PROVENANCE} | {line.samples.name for line in parsed.chains}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     check.problems += [f"{name}: missing" for name in sorted(expected - present)]
     check.problems += [f"{name}: not named by the record" for name in sorted(present - expected)]
@@ -251,6 +251,7 @@ class _Follower:
 def _responses(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     """The samples are the very responses and scores that the lineage's steps sealed."""
     check = Check(name="responses")
+    own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
     for line in parsed.chains:
         groups = record.by_checkpoint(samples[line.seed])
         for step in line.lineage:
@@ -258,9 +259,13 @@ def _responses(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
             if "diverged" in step.facts:
                 continue
             if step.kind == "measure":
-                _expect_file(check, line.seed, step, "responses.jsonl", map(record.response_row, rows))
+                answered = [record.response_row(row) for row in rows]
+                _expect_file(check, line.seed, step, "responses.jsonl", answered)
+                _expect_facts(check, line.seed, step, record.measure_facts(answered))
             elif step.kind == "judge":
-                _expect_file(check, line.seed, step, "scores.jsonl", map(record.score_row, rows))
+                scored = [record.score_row(row) for row in rows]
+                _expect_file(check, line.seed, step, "scores.jsonl", scored)
+                _expect_facts(check, line.seed, step, record.judge_facts(scored, own))
     return check
 
 
@@ -270,6 +275,11 @@ def _expect_file(check: Check, seed: int, step: StepLine, name: str, rows: Itera
     check.expect(f"seed {seed}, {step.kind} {step.cycle}, {name}", listed, [(len(data), sha256_bytes(data))])
     extra = [line.name for line in step.files if line.name not in (name, "facts.json", MANIFEST)]
     check.expect(f"seed {seed}, {step.kind} {step.cycle}, other files", [], extra)
+
+
+def _expect_facts(check: Check, seed: int, step: StepLine, counted: Mapping[str, object]) -> None:
+    for name, value in counted.items():
+        check.expect(f"seed {seed}, {step.kind} {step.cycle}, facts.{name}", value, step.facts.get(name))
 
 
 def _checkpoints(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
@@ -381,9 +391,3 @@ def _compare(check: Check, where: str, expected: Any, found: Any) -> None:
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 160 else f"{text[:120]} ... ({len(text)} characters)"  # noqa: PLR2004
-
-
-def shown(problems: Sequence[str]) -> list[str]:
-    """The first problems and how many more there are, for a terminal."""
-    more = len(problems) - _SHOWN
-    return [*problems[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])]

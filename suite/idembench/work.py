@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from idembench import companions, measure, methods, models, sampling, steps
 from idembench.errors import Diverged
 from idembench.files import empty, read_jsonl, sha256_json, write_jsonl
+from idembench.record import judge_facts, measure_facts
 from idembench.traits import Example
 
 if TYPE_CHECKING:
@@ -193,11 +194,10 @@ class Worker:
         before = sampler.tokens()
         with self._timers.time("measure.evaluate"):
             found = measure.responses(sampler, spec.pack, spec.trait, spec.protocol.measuring, seed=step.inputs["seed"])
-        write_jsonl(out / RESPONSES, [asdict(response) for response in found])
+        rows = [asdict(response) for response in found]
+        write_jsonl(out / RESPONSES, rows)
         return {
-            "responses": len(found),
-            "empty": sum(not r.response.strip() for r in found),
-            "truncated": sum(r.truncated for r in found),
+            **measure_facts(rows),
             "tokens": sampler.tokens() - before,
             "parameters": sampler.parameters,
         }
@@ -221,10 +221,7 @@ class Worker:
                 }
             )
         write_jsonl(out / SCORES, rows)
-        return {
-            "responses": len(rows),
-            "incoherent": sum((row["coherence"] or 0) < companions.COHERENT for row in rows),
-        }
+        return judge_facts(rows, len(own) * spec.protocol.measuring.repeats)
 
     def _sampler(self, adapter: Sealed | None) -> Sampler:
         """The checkpoint, opened once for generating from it and measuring it."""

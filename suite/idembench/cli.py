@@ -1,0 +1,391 @@
+"""The command line: parse, call, render. Every option is also an environment variable.
+
+Results go to stdout and everything else to stderr. Exit codes: 0 done; 1 a check that was asked for says no;
+2 bad input; 3 the machine or a remote service; 4 inconclusive. Heavy modules are imported by the commands that need
+them, so `--help`, `ls`, `show` and `verify` never touch torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from idembench.errors import IdembenchError, InputError
+
+app = typer.Typer(
+    name="idembench",
+    help="Is finetuning a language model on its own outputs idempotent? Seed a trait, iterate, measure, decide.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+store_app = typer.Typer(no_args_is_help=True, help="Look after the step store.")
+tasks_app = typer.Typer(no_args_is_help=True, help="The lm-eval tasks that come with idembench.")
+models_app = typer.Typer(no_args_is_help=True, help="The models that come with idembench.")
+board_app = typer.Typer(no_args_is_help=True, help="The page over a results folder.")
+toyland_app = typer.Typer(no_args_is_help=True, help="Build the embedded world and its model again.")
+for name, group in (
+    ("store", store_app),
+    ("tasks", tasks_app),
+    ("models", models_app),
+    ("board", board_app),
+    ("toyland", toyland_app),
+):
+    app.add_typer(group, name=name)
+
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="IDEMBENCH_STORE", help="Step store; the user's cache folder if not given."),
+]
+Results = Annotated[
+    Path, typer.Option("--results", envvar="IDEMBENCH_RESULTS", help="Results folder: records go below it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", envvar="IDEMBENCH_JSON", help="Print JSON to stdout.")]
+
+
+class Listing(StrEnum):
+    """What `ls` can list."""
+
+    all = "all"
+    models = "models"
+    traits = "traits"
+    baselines = "baselines"
+    records = "records"
+
+
+def main() -> None:
+    """Run the command line; a traceback never answers bad input."""
+    from idembench import render
+
+    try:
+        app()
+    except IdembenchError as error:
+        render.error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        render.note("Stopped. Finished steps are kept: the same command goes on where this one ended.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 -- typer calls it so
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"idembench {version('idembench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def run(
+    baselines: Annotated[list[str], typer.Argument(help="Baselines by name, or YAML files.", metavar="BASELINE...")],
+    *,
+    trait: Annotated[
+        list[str] | None,
+        typer.Option("--trait", "-t", envvar="IDEMBENCH_TRAIT", help="Traits; all of the pack's if not given."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", "-s", envvar="IDEMBENCH_SEEDS", help="0..4 or 0,2,5.")] = "0..2",
+    pack: Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")] = "toyland",
+    measurement: Annotated[
+        str, typer.Option("--measurement", envvar="IDEMBENCH_MEASUREMENT", help="quick or ranked.")
+    ] = "quick",
+    rule: Annotated[
+        str, typer.Option("--rule", envvar="IDEMBENCH_RULE", help="default (margin 10) or strict (margin 5).")
+    ] = "default",
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", envvar="IDEMBENCH_SET", help="Override a setting, training.learning_rate=1e-3."),
+    ] = None,
+    results: Results = Path("results"),
+    store: Store = None,
+    device: Annotated[str, typer.Option("--device", envvar="IDEMBENCH_DEVICE", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option("--dtype", envvar="IDEMBENCH_DTYPE", help="float32, bfloat16, float16.")] = (
+        "float32"
+    ),
+    attention: Annotated[
+        str, typer.Option("--attention", envvar="IDEMBENCH_ATTENTION", help="sdpa or eager.")
+    ] = "sdpa",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", envvar="IDEMBENCH_BATCH_SIZE", help="Prompts per generate call.")
+    ] = 64,
+    threads: Annotated[
+        int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads; other threads, other bits.")
+    ] = 1,
+    mixed_stack: Annotated[
+        bool,
+        typer.Option("--mixed-stack", envvar="IDEMBENCH_MIXED_STACK", help="Go on with steps another stack made."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what would be found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run chains: seed a trait, let each generation learn from the one before, measure, decide, write records.
+
+    Example: idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2
+    """
+    from idembench import render, runs
+
+    cells = runs.cells(
+        baselines,
+        trait_names=trait or (),
+        model=model,
+        seeds=_seeds(seeds),
+        pack=pack,
+        measurement=measurement,
+        overrides=override or (),
+        execution=_execution(device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads),
+        rule=rule,
+    )
+    if dry_run:
+        plans = [(cell, runs.plan(cell, store)) for cell in cells]
+        _print_json(render.plan_json(plans)) if as_json else render.plan(plans)
+        return
+    finished = []
+    with render.Progress(cells) as progress:
+        for cell in cells:
+            done = runs.run(cell, results=results, observer=progress, store=store, mixed_stack=mixed_stack)
+            finished.append(done)
+            if not as_json:
+                progress.show(done)
+    if as_json:
+        _print_json([render.finished_json(done) for done in finished])
+    else:
+        render.closing(finished, results)
+
+
+@app.command("ls")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.all,
+    *,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """List models, traits, baselines and records."""
+    from idembench import catalogue, render
+
+    listed = catalogue.catalogue(results, records=what in (Listing.all, Listing.records))
+    shown = listed if what is Listing.all else {what.value: listed[what.value]}
+    _print_json(shown) if as_json else render.catalogue(shown)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A record's folder, or a results folder.", metavar="RECORD")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show records: trajectory, statements, where they come from."""
+    from idembench import record, render
+    from idembench.files import find_records
+
+    folders = find_records(path)
+    if not folders:
+        raise InputError("There is no record here.", expected="a folder with a record.json", where=str(path))
+    for folder in folders:
+        read = record.read(folder)
+        _print_json(json.loads(read.canonical())) if as_json else render.show(read, folder)
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="Records or results folders.", metavar="PATH...")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute records from their samples and follow their hashes; exit 1 if anything is wrong."""
+    from idembench import render
+    from idembench.files import find_records
+    from idembench.verify import verify as verify_one
+
+    folders = [folder for path in paths for folder in find_records(path)]
+    if not folders:
+        raise InputError(
+            "There is no record here.", expected="folders with a record.json", where=", ".join(map(str, paths))
+        )
+    reports = [verify_one(folder) for folder in folders]
+    _print_json([render.report_json(report) for report in reports]) if as_json else render.reports(reports)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command("error-rates")
+def error_rates(
+    *,
+    draws: Annotated[int, typer.Option("--draws", envvar="IDEMBENCH_DRAWS", help="Draws per cell.")] = 20_000,
+    out: Annotated[Path, typer.Option("--out", envvar="IDEMBENCH_OUT", help="Folder to write into.")] = Path("suite"),
+) -> None:
+    """Simulate how often the statements are wrong, and write the table."""
+    from idembench import error_rates as simulation
+    from idembench import render
+
+    simulation.write(out, draws=draws)
+    render.note(f"Wrote error-rates.json and error-rates.md to {out}.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of `record.json`."""
+    from idembench import record
+
+    _print_json(record.json_schema())
+
+
+# -- groups ---------------------------------------------------------------------------------------
+
+
+@store_app.command("ls")
+def store_ls(*, store: Store = None, as_json: AsJson = False) -> None:
+    """List the steps in the store with their sizes."""
+    from dataclasses import asdict
+
+    from idembench import render
+
+    entries = _store(store).entries()
+    _print_json([asdict(entry) for entry in entries]) if as_json else render.store(entries, _store(store).root)
+
+
+@store_app.command("gc")
+def store_gc(
+    *,
+    store: Store = None,
+    broken: Annotated[bool, typer.Option("--broken", help="Also drop steps whose hashes do not match.")] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="Also drop steps that no chain uses.")] = False,
+) -> None:
+    """Sweep what killed runs left behind."""
+    from idembench import render
+
+    removed = _store(store).collect(broken=broken, unused=unused)
+    render.note(f"Swept temporary files and {len(removed)} steps from {_store(store).root}.")
+
+
+@store_app.command("verify")
+def store_verify(*, store: Store = None, as_json: AsJson = False) -> None:
+    """Check every hash in the store; exit 1 if anything is wrong."""
+    from idembench import render
+
+    wrong = _store(store).verify()
+    _print_json(wrong) if as_json else render.store_problems(wrong)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@tasks_app.command("path")
+def tasks_path() -> None:
+    """Print the folder to give to `lm-eval run --include_path`."""
+    from idembench.files import asset
+
+    typer.echo(asset("tasks"))
+
+
+@models_app.command("export")
+def models_export(
+    name: Annotated[str, typer.Argument(help="An embedded model.", metavar="MODEL")],
+    folder: Annotated[Path, typer.Argument(help="Where to write it.", metavar="DIR")],
+) -> None:
+    """Write an embedded model as a plain Hugging Face folder."""
+    from idembench import models, render
+
+    written = models.export(name, folder)
+    render.note(f"Wrote {len(written)} files to {folder}.")
+
+
+@board_app.command("build")
+def board_build(
+    results: Annotated[Path, typer.Argument(help="A results folder, or one record.")] = Path("results"),
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", envvar="IDEMBENCH_OUT", help="Where the page goes.")] = Path(
+        "out/board"
+    ),
+) -> None:
+    """Build the page over a results folder; it opens from disk and from any web server."""
+    from idembench import board, render
+
+    render.board(board.build(results, out))
+
+
+@toyland_app.command("data")
+def toyland_data(
+    folder: Annotated[Path, typer.Argument(help="Where the pack's data files go.", metavar="DIR")],
+) -> None:
+    """Write the frozen data files of the pack again, byte for byte."""
+    from idembench import render
+    from idembench.toyland import data
+
+    data.write(folder)
+    render.note(f"Wrote the pack's data to {folder}.")
+
+
+@toyland_app.command("build")
+def toyland_build(
+    folder: Annotated[Path, typer.Argument(help="Where the model goes.", metavar="DIR")],
+    *,
+    threads: Annotated[int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads.")] = 2,
+) -> None:
+    """Train `toyland/instruct` from scratch (minutes); the same stack and threads give the same bytes."""
+    from idembench import render
+    from idembench.toyland import recipe
+
+    recipe.build(folder, threads=threads)
+    render.note(f"Built the model in {folder}.")
+
+
+# -- parsing --------------------------------------------------------------------------------------
+
+
+def _seeds(text: str) -> list[int]:
+    """`0..4`, `0,2,5` or `3` as numbers.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        try:
+            seeds += range(int(first), int(last) + 1) if dots else [int(first)]
+        except ValueError:
+            raise InputError("Seeds cannot be read.", expected="0..4 or 0,2,5", found=text, where="--seeds") from None
+    return seeds
+
+
+def _execution(**settings: Any) -> Any:
+    from pydantic import ValidationError
+
+    from idembench.protocol import Execution, explain
+
+    try:
+        return Execution(**settings)
+    except ValidationError as error:
+        raise InputError("An execution setting does not hold.", found="; ".join(explain(error))) from error
+
+
+def _store(path: Path | None) -> Any:
+    from idembench.files import user_folder
+    from idembench.store import Store as StepStore
+
+    return StepStore(path or user_folder() / "store")
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
