@@ -1,1 +1,19 @@
-"""idembench."""
+"""idembench: is finetuning a language model on its own outputs idempotent?
+
+The package in the order data flows through it; no arrow runs back up.
+
+    errors, files                 the error tree; canonical JSON, hashes, atomic writes, sealed folders
+    protocol, traits              what is to be done, and with which data
+    stack, steps                  what bits depend on; the walk through a chain, as data
+    store                         finished steps under the hash of what they were made from
+    models, methods, sampling     a base model; how a generation learns; text from a checkpoint
+    measure, judges, companions   questions through lm-eval; responses to scores
+    toyland                       the embedded world: exact ground truth, a model that ships with the package
+    timing, work, chain           where time goes; what each step does; one chain from base to its last cycle
+    statistics, error_rates       effects, intervals, four statements; how often they are wrong
+    record, runs                  what is published; from a request to records
+    verify, catalogue, board      what reads records, and never needs torch
+    render, cli                   the terminal
+
+From Python: `runs.cells(["sft-reset"], trait_names=["sycophancy"])`, then `runs.run` on each of them.
+"""
