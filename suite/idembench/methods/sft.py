@@ -33,6 +33,7 @@ class Sft:
         """Train on the rows; see `Method.train`."""
         import torch
         from datasets import Dataset
+        from transformers import PrinterCallback
         from trl import SFTTrainer
 
         with timers.time("train.load"):
@@ -52,8 +53,7 @@ class Sft:
                 train_dataset=Dataset.from_dict(columns),
                 processing_class=tokenizer,
             )
-            trainer.remove_callback("PrinterCallback")
-            trainer.remove_callback("ProgressCallback")
+            trainer.remove_callback(PrinterCallback)
             timers.watch_training(trainer)
         with timers.time("train.loop"):
             trainer.train()
