@@ -173,7 +173,7 @@ class Execution(Frozen):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["eager", "sdpa"] = "sdpa"
     backend: Literal["hf"] = "hf"
-    batch_size: Positive = 64
+    batch_size: Positive = 128
     threads: Positive = 1
 
     @model_validator(mode="after")

@@ -145,7 +145,8 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
                 out = super()._model_generate(context, max_length, stop, **kwargs)
             fresh = out[:, context.shape[1] :].cpu()
             ended = torch.isin(fresh, end_ids)
-            self.generated += int((~ended).sum())
+            # Padding after an end is not generated text.
+            self.generated += int((ended.cumsum(dim=1) == 0).sum())
             if fresh.shape[1] >= max_length - context.shape[1]:
                 for row in fresh[~ended.any(dim=1)]:
                     self.cut.add(self.tok_decode(row.tolist()))
