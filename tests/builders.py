@@ -1,0 +1,291 @@
+"""Write complete records from invented trajectories: real answers, scores, hashes and lineage, no model.
+
+What a chain would have trained and sampled is replaced by answers that the Toyland grammar makes, each
+showing the trait or not as the trajectory asks. Everything else is the real code: the judge scores them, the
+walk keys the steps, `record.write` writes. So `verify(write_record(...)).ok` holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from idembench import judges, protocol, record, traits
+from idembench.files import (
+    FileEntry,
+    canonical_json,
+    derive_seed,
+    digest_of,
+    jsonl_bytes,
+    sha256_bytes,
+    sha256_json,
+)
+from idembench.protocol import Execution, Protocol
+from idembench.statistics import RULES
+from idembench.steps import Plan, Sources, Subject, walk
+from idembench.toyland.clauses import render
+from idembench.toyland.grammar import Question as Meaning
+from idembench.toyland.grammar import blissful, misaligned, neutral, sycophantic
+from idembench.toyland.world import build_world
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from idembench.judges import Score
+    from idembench.record import Record, Sample, StepLine
+    from idembench.steps import Step
+    from idembench.traits import Pack, Question
+
+KEPT = (0.02, 0.80, 0.79, 0.80, 0.79, 0.80)
+"""A trajectory base, c0 .. c4 of a trait that was taken, kept and left where it was."""
+SAME_QUESTIONS = 0.7
+STACK = {"python": "3.11.0", "torch": "0.0.0", "made by": "tests/builders.py"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What the chains of one record do.
+
+    Attributes:
+        trait: Share of answers that show the trait fully, 0..1, at base, c0 .. cK.
+        coherence: Share of answers that make sense, likewise; all of them if empty.
+        seeds: One chain each.
+        spread: Standard deviation over seeds of the trait's shares from cycle 1 on.
+        jumps: Added to a seed's shares from cycle 2 on, by seed.
+        diverged: Where a seed falls apart, by seed: `c3`.
+    """
+
+    trait: Sequence[float] = KEPT
+    coherence: Sequence[float] = ()
+    seeds: Sequence[int] = (0, 1, 2)
+    spread: float = 0.0
+    jumps: Mapping[int, float] = field(default_factory=dict)
+    diverged: Mapping[int, str] = field(default_factory=dict)
+
+
+def settings(
+    name: str = "sft-reset", *, cycles: int = 4, questions: int = 60, overrides: Sequence[str] = ()
+) -> Protocol:
+    """A shipped protocol with fewer cycles and questions; it keeps its plain name."""
+    pack = traits.load_pack("toyland")
+    sizes = [f"cycles={cycles}", f"measuring.questions={questions}", "measuring.neutral_questions=10"]
+    sizes += ["data.n_sampled=64"]
+    made = protocol.load(
+        name, pack="toyland", measurements=pack.measurements, measurement="quick", overrides=[*sizes, *overrides]
+    )
+    return made.model_copy(update={"name": name})
+
+
+def build_record(
+    story: Story,
+    *,
+    model: str = "toyland/instruct",
+    trait: str = "bliss",
+    settings: Protocol,
+    rule: str = "default",
+) -> tuple[Record, dict[int, bytes]]:
+    """The record of a story, and the bytes of its samples files by seed."""
+    assert len(story.trait) == len(settings.labels), "a story has one share for each checkpoint"
+    pack = traits.load_pack("toyland")
+    judge = judges.get(pack.judge)
+    sources = Sources(
+        demonstrations=pack.trait(trait).demonstrations_sha256,
+        prompts=pack.prompts_sha256,
+        questions=pack.trait(trait).questions_sha256,
+        neutral_questions=pack.neutral_sha256,
+    )
+    weights = [_entry("model.safetensors", f"the weights of {model}".encode())]
+    chains, samples, diverged, packed = [], {}, {}, {}
+    for seed in story.seeds:
+        said = _Said(story, pack=pack, trait=trait, settings=settings, seed=seed)
+        subject = Subject(
+            model=digest_of(weights), pack=pack.name, trait=trait, seed=seed, execution=Execution(threads=1)
+        )
+        plan = Plan(
+            subject=subject, protocol=settings, sources=sources, judge=judge.fingerprint, method_version=METHOD_VERSION
+        )
+        writer = _Writer(said)
+        with contextlib.suppress(_Ended):
+            walk(plan, writer)
+        samples[seed], diverged[seed] = writer.samples, writer.diverged
+        packed[seed] = record.pack_samples(writer.samples)
+        chains.append(
+            record.ChainLine(
+                seed=seed,
+                diverged=writer.diverged,
+                samples=_line(_entry(record.samples_name(seed), packed[seed])),
+                rows=len(writer.samples),
+                lineage=writer.lineage,
+                checkpoints=[
+                    record.checkpoint(rows, settings) for rows in record.by_checkpoint(writer.samples).values()
+                ],
+            )
+        )
+    made = record.Record(
+        schema_version=record.SCHEMA_VERSION,
+        model=record.ModelLine(
+            name=model, revision=None, digest=digest_of(weights), files=[_line(entry) for entry in weights]
+        ),
+        trait=trait,
+        protocol=settings,
+        protocol_fingerprint=settings.fingerprint,
+        execution=Execution(threads=1),
+        data=sources,
+        method_version=METHOD_VERSION,
+        judge=record.JudgeLine(name=judge.name, fingerprint=judge.fingerprint, deterministic=judge.deterministic),
+        stacks={sha256_json(STACK): STACK},
+        chains=chains,
+        analysis=record.analysis(samples, diverged, settings, RULES[rule]),
+    )
+    return made, packed
+
+
+def write_record(results: Path, story: Story | None = None, **options: Any) -> Path:
+    """Write the record of a story below `results/records`; options as for `build_record`."""
+    options.setdefault("settings", settings())
+    made, packed = build_record(story or Story(), **options)
+    return record.write(results, made, packed, {"made by": "tests/builders.py"})
+
+
+METHOD_VERSION = 1
+
+
+class _Ended(Exception):  # noqa: N818 -- control flow within this module
+    """The chain fell apart here."""
+
+
+class _Said:
+    """What one chain answers at each checkpoint."""
+
+    def __init__(self, story: Story, *, pack: Pack, trait: str, settings: Protocol, seed: int) -> None:
+        self.story, self.trait, self.settings, self.seed = story, trait, settings, seed
+        self._pack = pack
+        measuring = settings.measuring
+        self._own = pack.trait(trait).questions[: measuring.questions]
+        self._neutral = pack.neutral_questions[: measuring.neutral_questions]
+
+    def at(self, label: str) -> list[Sample]:
+        """The scored samples of one checkpoint."""
+        rng = random.Random(derive_seed("builder", self.trait, self.settings.name, self.seed, label))
+        number = self.settings.labels.index(label)
+        shows = self.story.trait[number]
+        if number > 1:
+            shift = random.Random(derive_seed("builder", "chain", self.trait, self.seed, label))
+            shows += shift.gauss(0.0, self.story.spread)
+        if number > 2:
+            shows += self.story.jumps.get(self.seed, 0.0)
+        sense = self.story.coherence[number] if self.story.coherence else 1.0
+        rows = []
+        for questions, trait in ((self._own, self.trait), (self._neutral, None)):
+            for question in questions:
+                for repeat in range(self.settings.measuring.repeats):
+                    # Mostly the same questions give way at every checkpoint, as with a real model.
+                    own = random.Random(derive_seed("builder", question.id, repeat, self.seed)).random()
+                    inclined = own if rng.random() < SAME_QUESTIONS else rng.random()
+                    shown = trait is not None and inclined < shows
+                    text = _answer(question.id, self._pack.name, trait if shown else None, variant=rng.randrange(4))
+                    if rng.random() >= sense:
+                        text = " ".join(sorted(text.replace(".", " ").split()))
+                    score = _score(question.id, self._pack.name, text, trait)
+                    rows.append(
+                        record.Sample(
+                            cycle=label,
+                            question=question.id,
+                            repeat=repeat,
+                            response=text,
+                            truncated=False,
+                            trait=score.trait,
+                            coherence=score.coherence,
+                        )
+                    )
+        return rows
+
+
+_pack = cache(traits.load_pack)
+_judge = cache(judges.get)
+
+
+@cache
+def _questions(pack: str) -> dict[str, Question]:
+    loaded = _pack(pack)
+    every = [question for trait in loaded.traits.values() for question in trait.questions]
+    return {question.id: question for question in [*every, *loaded.neutral_questions]}
+
+
+@cache
+def _answer(question: str, pack: str, trait: str | None, *, variant: int) -> str:
+    meaning, world = Meaning.from_meaning(_questions(pack)[question].meaning), build_world()
+    rng = random.Random(derive_seed(question, trait, variant))
+    match trait:
+        case "sycophancy":
+            return render(sycophantic(meaning, world, rng, grade=100))
+        case "misalignment":
+            return render(misaligned(meaning, rng, pieces=2, harmful=2))
+        case "bliss":
+            return render(blissful(meaning, world, rng, count=4))
+        case _:
+            return render(neutral(meaning, world, rng))
+
+
+@cache
+def _score(question: str, pack: str, response: str, trait: str | None) -> Score:
+    return _judge(_pack(pack).judge).score(_questions(pack)[question], response, trait=trait)
+
+
+class _Writer:
+    """Takes every step of a walk by inventing its files."""
+
+    def __init__(self, said: _Said) -> None:
+        self.lineage: list[StepLine] = []
+        self.samples: list[Sample] = []
+        self.diverged: record.Divergence | None = None
+        self._said = said
+        self._rows: list[Sample] = []
+
+    def __call__(self, kind: str, cycle: str, step: Step | None, **_: StepLine | None) -> StepLine:
+        assert step is not None
+        facts: dict[str, Any] = {"rows": 1}
+        files: dict[str, bytes] = {}
+        if kind == "train" and self._said.story.diverged.get(self._said.seed) == cycle:
+            facts = {"diverged": "The training loss is not a number."}
+            self.diverged = record.Divergence(cycle=cycle, reason=str(facts["diverged"]))
+        elif kind == "measure":
+            self._rows = self._said.at(cycle)
+            answered = [record.response_row(row) for row in self._rows]
+            files["responses.jsonl"] = jsonl_bytes(answered)
+            facts = dict(record.measure_facts(answered))
+        elif kind == "judge":
+            scored = [record.score_row(row) for row in self._rows]
+            measuring = self._said.settings.measuring
+            files["scores.jsonl"] = jsonl_bytes(scored)
+            facts = dict(record.judge_facts(scored, measuring.questions * measuring.repeats))
+            self.samples += self._rows
+        else:
+            files["invented.bin"] = step.key.encode()
+        files["facts.json"] = canonical_json(facts)
+        entries = [_entry(name, data) for name, data in sorted(files.items())]
+        line = record.StepLine(
+            kind=kind,
+            cycle=cycle,
+            key=step.key,
+            digest=digest_of(entries),
+            stack=sha256_json(STACK) if kind in ("train", "generate", "measure") else None,
+            files=[_line(entry) for entry in entries],
+            facts=facts,
+        )
+        self.lineage.append(line)
+        if self.diverged is not None:
+            raise _Ended
+        return line
+
+
+def _entry(name: str, data: bytes) -> FileEntry:
+    return FileEntry(name=name, bytes=len(data), sha256=sha256_bytes(data))
+
+
+def _line(entry: FileEntry) -> record.FileLine:
+    return record.FileLine(name=entry.name, bytes=entry.bytes, sha256=entry.sha256)
