@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -46,7 +47,7 @@ def canonical_json(value: object) -> bytes:
     try:
         text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return (text + "\n").encode("utf-8")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             "A value cannot be written as canonical JSON.",
             expected="finite numbers, strings, booleans, null, lists and objects",
@@ -61,7 +62,9 @@ def parse_json(data: bytes | str, *, where: str) -> Any:
         DataError: If the text is not such JSON; `where` names it.
     """
     try:
-        return json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return json.loads(
+            data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite_float
+        )
     except (ValueError, RecursionError) as error:
         raise DataError("This is not valid JSON.", found=str(error), where=where) from error
 
@@ -79,6 +82,20 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not allowed")
 
 
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is beyond what a float holds")
+    return number
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file strictly (see `parse_json`)."""
     return parse_json(_read(path), where=str(path))
@@ -91,10 +108,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         DataError: If the file is missing or a line is not a JSON object; the line is named.
     """
     rows = []
-    for number, line in enumerate(_read(path).decode("utf-8").splitlines(), start=1):
+    # Bytes, not text: text would also be split at U+2028 and its like, which JSON writes as they are.
+    for number, line in enumerate(_read(path).splitlines(), start=1):
         row = parse_json(line, where=f"{path}, line {number}")
         if not isinstance(row, dict):
-            raise DataError("A line is not a JSON object.", found=line[:80], where=f"{path}, line {number}")
+            raise DataError("A line is not a JSON object.", found=repr(line[:80]), where=f"{path}, line {number}")
         rows.append(row)
     return rows
 
@@ -296,7 +314,8 @@ def sealing(target: Path, manifest: Mapping[str, object]) -> Iterator[Path]:
             for entry in entries:
                 _fsync_file(folder / entry.name)
             files = [{"name": e.name, "bytes": e.bytes, "sha256": e.sha256} for e in entries]
-            write_json(folder / MANIFEST, {**manifest, "files": files, "digest": digest_of(entries)})
+            content = {**manifest, "files": files, "digest": digest_of(entries)}
+            write_json(folder / MANIFEST, {**content, "seal": sha256_json({**content, "seal": None})})
             folder.rename(target)
             _fsync_folder(target.parent)
     finally:
@@ -311,7 +330,10 @@ def _fsync_file(path: Path) -> None:
 def check_seal(folder: Path) -> list[str]:
     """Everything that differs between a sealed folder and its manifest; empty when it is whole."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        data = _read(folder / MANIFEST)
+        manifest = parse_json(data, where=str(folder / MANIFEST))
+        if canonical_json(manifest) != data or sha256_json({**manifest, "seal": None}) != manifest["seal"]:
+            return [f"{MANIFEST}: its own hash does not match, so it was changed or is of another version"]
         listed = {e["name"]: FileEntry(name=e["name"], bytes=e["bytes"], sha256=e["sha256"]) for e in manifest["files"]}
         digest = manifest["digest"]
     except (DataError, KeyError, TypeError) as error:
