@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Literal[1] = 1
 PROVENANCE = "provenance.json"
+SAMPLES_LIMIT_BYTES = 1 << 28
+"""A samples file that unpacks to more is refused; ten times what a ranked record of a large model needs."""
 Label = Annotated[str, Field(pattern=r"^(base|c\d+)$")]
 Points = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -264,7 +266,7 @@ def unpack_samples(data: bytes, *, where: str) -> list[Sample]:
         RecordError: If a line is no sample in canonical JSON; the line is named.
     """
     samples = []
-    text = gunzip_bytes(data, where=where)
+    text = gunzip_bytes(data, where=where, limit_bytes=SAMPLES_LIMIT_BYTES)
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         row = parse_json(line, where=f"{where}, line {number}")
         try:
