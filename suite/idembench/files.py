@@ -89,13 +89,6 @@ def _finite_float(text: str) -> float:
     return value
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is beyond what a float holds")
-    return number
-
-
 def read_json(path: Path) -> Any:
     """Read a JSON file strictly (see `parse_json`)."""
     return parse_json(_read(path), where=str(path))
