@@ -148,9 +148,20 @@ class Subject:
         }
         return Step(kind="measure", cycle=label, inputs=inputs)
 
-    def judgement(self, *, label: str, responses: str, judge: str) -> Step:
-        """Score one checkpoint's responses by the judge with this fingerprint."""
-        return Step(kind="judge", cycle=label, inputs={"responses": responses, "judge": judge, "trait": self.trait})
+    def judgement(self, *, label: str, responses: str, questions: str, neutral: str, judge: str) -> Step:
+        """Score one checkpoint's responses by the judge with this fingerprint.
+
+        The questions are an input of their own: what a question means can change without its text.
+        """
+        inputs = {
+            "responses": responses,
+            "pack": self.pack,
+            "trait": self.trait,
+            "questions": questions,
+            "neutral_questions": neutral,
+            "judge": judge,
+        }
+        return Step(kind="judge", cycle=label, inputs=inputs)
 
 
 class Done(Protocol):
@@ -206,8 +217,18 @@ def walk(plan: Plan, take: Take[D]) -> None:
         )
         known = label == "base" or adapter is not None
         responses = take("measure", label, step if known else None, adapter=adapter)
-        judged = subject.judgement(label=label, responses=responses.digest, judge=plan.judge) if responses else None
-        take("judge", label, judged, responses=responses)
+        judgement = (
+            subject.judgement(
+                label=label,
+                responses=responses.digest,
+                questions=sources.questions,
+                neutral=sources.neutral_questions,
+                judge=plan.judge,
+            )
+            if responses
+            else None
+        )
+        take("judge", label, judgement, responses=responses)
 
     measured("base", None)
     adapter: D | None = None
