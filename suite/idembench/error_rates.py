@@ -349,7 +349,7 @@ def table(cells: Iterable[Cell] = CELLS, *, draws: int = DRAWS) -> Table:
         "cycles": CYCLES,
         "questions": QUESTIONS,
         "margins": {name: rule.margin for name, rule in RULES.items()},
-        "noises": {noise.name: noise.words for noise in NOISES},
+        "noises": [{"name": noise.name, "words": noise.words} for noise in NOISES],
         "cells": [
             Row(
                 noise=cell.noise.name,
