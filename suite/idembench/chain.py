@@ -112,13 +112,20 @@ def check(spec: ChainSpec) -> None:
     methods.get(spec.protocol.method)
 
 
-def plan_chain(spec: ChainSpec, store: Store) -> list[Planned]:
-    """Which steps a run would find. What follows a missing step cannot be known, and counts as missing."""
+def plan_chain(spec: ChainSpec, store: Store, *, mixed_stack: bool = False) -> list[Planned]:
+    """Which steps a run would find. What follows a missing step cannot be known, and counts as missing.
+
+    Raises:
+        StackError: If the run would stop because another stack made a part.
+        StoreError: If a part in the store is broken.
+    """
     check(spec)
+    here = stack.current(spec.execution.device, spec.execution.threads)
     planned: list[Planned] = []
 
     def take(kind: str, cycle: str, step: Step | None, **_: Sealed | None) -> Sealed | None:
-        sealed = store.find(step) if step else None
+        needed = here if kind in work.ON_STACK else None
+        sealed = store.find(step, stack=needed, mixed=mixed_stack) if step else None
         planned.append(Planned(kind=kind, cycle=cycle, found=sealed is not None))
         if sealed is not None and "diverged" in sealed.facts:
             raise _Stop(Divergence(cycle=cycle, reason=str(sealed.facts["diverged"])))

@@ -120,7 +120,7 @@ def run(
     ] = None,
     results: Results = Path("results"),
     store: Store = None,
-    device: Annotated[str, typer.Option("--device", envvar="IDEMBENCH_DEVICE", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", envvar="IDEMBENCH_DEVICE", help="cpu, cuda or mps.")] = "cpu",
     dtype: Annotated[str, typer.Option("--dtype", envvar="IDEMBENCH_DTYPE", help="float32, bfloat16, float16.")] = (
         "float32"
     ),
@@ -158,7 +158,7 @@ def run(
         rule=rule,
     )
     if dry_run:
-        plans = [(cell, runs.plan(cell, store)) for cell in cells]
+        plans = [(cell, runs.plan(cell, store=store, mixed_stack=mixed_stack)) for cell in cells]
         _print_json(render.plan_json(plans)) if as_json else render.plan(plans)
         return
     finished = []

@@ -242,11 +242,21 @@ def load(model: Model, execution: Execution) -> PreTrainedModel:
 
     Raises:
         ModelError: If transformers cannot build it.
+        EnvironmentProblem: If the device is not there, or is several.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(execution.threads)
+    if execution.device == "cuda" and torch.cuda.device_count() != 1:
+        # With several, the trainer would split batches over them and so change the protocol's batch size.
+        raise EnvironmentProblem(
+            "A chain runs on exactly one GPU.",
+            expected="one visible GPU",
+            found=f"{torch.cuda.device_count()} visible",
+            where="--device cuda",
+            do="Set CUDA_VISIBLE_DEVICES to one of them, or use --device cpu.",
+        )
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             model.folder,

@@ -161,7 +161,7 @@ class Execution(Frozen):
     """What only changes the bits: part of every step's key, not of the protocol.
 
     Attributes:
-        device: Where tensors live: `cpu`, `cuda`, `cuda:1`.
+        device: Where tensors live; of several GPUs, the one that CUDA_VISIBLE_DEVICES shows.
         dtype: Dtype of the base model's weights.
         attention: Attention implementation of transformers.
         backend: lm-eval model class that samples.
@@ -169,7 +169,7 @@ class Execution(Frozen):
         threads: Torch threads on the CPU; torch computes other bits, and far slower, with others.
     """
 
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?|mps)$")] = "cpu"
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["eager", "sdpa"] = "sdpa"
     backend: Literal["hf"] = "hf"

@@ -178,6 +178,8 @@ def show(record: Record, folder: Path) -> None:
     for chain in record.chains:
         if chain.diverged is not None:
             out.print(f"  {'seed ' + str(chain.seed):<13}diverged at {chain.diverged.cycle}: {chain.diverged.reason}")
+    if len(record.stacks) > 1:
+        out.print(f"  {'stacks':<13}made on {len(record.stacks)} different stacks; bits agree within one only")
     out.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 
@@ -419,6 +421,7 @@ def store_problems(wrong: Mapping[str, Sequence[str]]) -> None:
 
 def board(built: Built) -> None:
     """Print where the page is."""
-    for reason in built.left_out:
-        err.print(Text(f"left out  {reason}"))
-    out.print(f"{built.records} records on the page:", str(built.index), soft_wrap=True)
+    for record in built.left_out:
+        err.print(Text(f"left out  {record['path']}: {record['reason']}"))
+    count = f"{built.records} record{'s' * (built.records != 1)}"
+    out.print(f"The page, with {count}: {built.page.resolve()}", soft_wrap=True)

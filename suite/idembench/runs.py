@@ -134,10 +134,10 @@ def cells(
     ]
 
 
-def plan(cell: Cell, store: Path | None = None) -> dict[int, list[Planned]]:
+def plan(cell: Cell, *, store: Path | None = None, mixed_stack: bool = False) -> dict[int, list[Planned]]:
     """A dry run: which steps each seed's chain would find."""
     where = Store(store or user_folder() / "store")
-    return {spec.seed: plan_chain(spec, where) for spec in cell.specs}
+    return {spec.seed: plan_chain(spec, where, mixed_stack=mixed_stack) for spec in cell.specs}
 
 
 def run(

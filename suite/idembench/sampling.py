@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from idembench import models
+from idembench.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,6 +140,21 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
             del disable_tqdm
             texts: list[str] = super().generate_until(requests, disable_tqdm=True)
             return texts
+
+        def tok_batch_encode(
+            self, strings: list[str], *args: Any, left_truncate_len: int | None = None, **kwargs: Any
+        ) -> Any:
+            # The harness would cut a long prompt from the left and only log it.
+            ids, mask = super().tok_batch_encode(strings, *args, **kwargs)
+            if left_truncate_len is not None and ids.shape[1] > left_truncate_len:
+                raise DataError(
+                    "A prompt is too long for this model, and nothing is truncated silently.",
+                    expected=f"at most {left_truncate_len} tokens, {self.max_length} less the answer's",
+                    found=f"{ids.shape[1]} tokens",
+                    where=f"{model.name}: {strings[0][:80]!r} ...",
+                    do="Lower max_new_tokens or use a model with a longer context.",
+                )
+            return ids, mask
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
             with timers.time("generate"), torch.inference_mode():
