@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from idembench import judges, record, traits
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 # Derived numbers are rounded to six decimals once; another machine may round the last one the other way.
 TOLERANCE = 2e-6
+# A pack's files do not change while one process verifies a folder of records.
+_load_pack = cache(traits.load_pack)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -314,7 +317,7 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     check = Check(name="scores")
     try:
         judge = judges.get(parsed.judge.name)
-        pack = traits.load_pack(parsed.protocol.pack)
+        pack = _load_pack(parsed.protocol.pack)
         questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
         neutral = {q.id: (q, None) for q in pack.neutral_questions}
     except UnknownNameError as error:
@@ -348,7 +351,7 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     """The data files are this installation's, and the questions are the first of theirs."""
     check = Check(name="data")
     try:
-        pack = traits.load_pack(parsed.protocol.pack)
+        pack = _load_pack(parsed.protocol.pack)
         trait = pack.trait(parsed.trait)
     except UnknownNameError as error:
         check.skipped = error.what
