@@ -231,6 +231,32 @@ def test_prefix_regression_is_the_mean_of_least_squares_slopes() -> None:
     assert expected == pytest.approx(list(study.prefix_regression(means)), rel=EXACT)
 
 
+def test_the_effects_of_an_analysis_are_those_of_scipy() -> None:
+    """Drift in the record: estimate, interval, p-value and dof of scipy's t tests over seeds and over questions."""
+    trait = make_scores([2.0, 70, 70, 70, 74], sd=6.0, questions=4000)
+    found = analyse(trait, np.full_like(trait, 98.0), rule=RULES["default"], diverged=[None] * 5)
+    changes = trait[:, -1] - trait[:, 2]
+    for verdict, axis in ((found.chain_law, 1), (found.artefact, 0)):
+        test = stats.ttest_1samp(changes.mean(axis=axis), 0.0)
+        drift = verdict.effects.drift
+        expected = (*test.confidence_interval(0.95), test.pvalue, test.df)
+
+        assert expected == pytest.approx((drift.low, drift.high, drift.p_value, drift.dof), abs=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_reported_errors_make_the_reported_interval(seeds: int) -> None:
+    """For every effect in points, half the interval is t(dof) times the reported standard error."""
+    found = make_analysis(FLAT, seeds=seeds, sd=1.0)
+    for verdict in (found.chain_law, found.new_questions, found.artefact):
+        for name in ("seeding", "transmission", "remaining", "drift", "coherence_cost"):
+            effect = getattr(verdict.effects, name)
+            if effect.low is not None:
+                half = stats.t.ppf(0.975, effect.dof) * effect.standard_error
+
+                assert (effect.high - effect.low) / 2 == pytest.approx(half, abs=1e-4), name
+
+
 # -- floors ---------------------------------------------------------------------------------------
 
 
@@ -299,6 +325,14 @@ def test_noise_does_not_lose_a_trait_that_is_plainly_there() -> None:
     assert (found.transmission.value, found.transmission.present, found.eligible) == ("unclear", False, False)
 
 
+def test_kept_asks_for_presence() -> None:
+    """A trait that fell from 15 to 10 points is within the margin of both ends: weakened, not kept, and not ranked."""
+    found = make_analysis([0.0, 15.0, 10.0, 10.0]).chain_law
+
+    assert found.transmission.change_bound < RULES["default"].margin
+    assert (found.transmission.value, found.eligible) == ("weakened", False)
+
+
 @pytest.mark.parametrize(
     ("levels", "sd", "expected"),
     [
@@ -346,6 +380,17 @@ def test_one_collapsed_seed_is_a_collapse() -> None:
     found = analyse(make_scores(FLAT), sane, rule=RULES["default"], diverged=[None] * 5).chain_law.coherence
 
     assert (found.value, found.collapsed_seeds, found.lowest_mean_seed) == ("collapsed", (3,), 3)
+
+
+def test_the_coherence_floor_itself_is_not_a_collapse() -> None:
+    """A mean coherence of exactly fifty points stands; below it is a collapse."""
+    sane = np.full((2, 8, 100), 50.0)
+    found = [
+        analyse(make_scores(FLAT, seeds=2), scores, rule=RULES["default"], diverged=[None] * 2).chain_law.coherence
+        for scores in (sane, sane - 0.1)
+    ]
+
+    assert ["collapsed" in coherence.values for coherence in found] == [False, True]
 
 
 def test_a_diverged_seed_is_never_dropped() -> None:
@@ -493,6 +538,15 @@ def test_too_many_missing_pairs_are_inconclusive() -> None:
     assert found.iteration.value == "inconclusive"
     assert found.iteration.reason.startswith("6 % of the pairs are missing")
     assert found.iteration.proven_bound is not None
+
+
+def test_too_many_missing_pairs_claim_no_drift() -> None:
+    """A clear rise with six percent of its last cycle missing is not called amplified, nor turned back."""
+    trait = make_scores([2, 30, 30, 60, 90, 90, 80, 60])
+    trait[:, -1, :60] = np.nan
+    found = analyse(trait, make_scores(COHERENT), rule=RULES["default"], diverged=[None] * 5).chain_law
+
+    assert found.iteration.values == ("inconclusive",)
 
 
 def test_few_missing_pairs_change_little() -> None:
