@@ -200,8 +200,8 @@ class Sample:
     repeat: int
     response: str
     truncated: bool
-    trait: float | None
-    coherence: float | None
+    trait: Points | None
+    coherence: Points | None
 
 
 _SAMPLE = TypeAdapter(Sample)
