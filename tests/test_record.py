@@ -1,0 +1,422 @@
+"""Records: one canonical form, nothing unknown, nothing that is no number, numbers that follow from samples."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from builders import Story, build_record, settings
+from hypothesis import given
+from hypothesis import settings as tries
+from hypothesis import strategies as st
+
+from idembench import record
+from idembench.errors import DataError, IdembenchError, RecordError
+from idembench.files import RECORD, canonical_json, gzip_bytes, jsonl_bytes, parse_json, write_jsonl
+from idembench.record import Record, Sample
+
+TINY = settings(cycles=2, questions=6)
+SCHEMA = Path(__file__).parents[1] / "results" / "schema" / "record.schema.json"
+
+
+@pytest.fixture(scope="module")
+def built() -> tuple[Record, dict[int, bytes]]:
+    """A small record of two seeds, and its samples files."""
+    return build_record(Story(trait=(0.02, 0.8, 0.79, 0.8), seeds=(0, 1)), settings=TINY)
+
+
+@pytest.fixture(scope="module")
+def content(built: tuple[Record, dict[int, bytes]]) -> Any:
+    """The same record as JSON."""
+    return json.loads(built[0].canonical())
+
+
+def objects(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where every object of a JSON value stands."""
+    found = [path] if isinstance(value, dict) else []
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return found + [place for key, one in inner for place in objects(one, (*path, key))]
+
+
+def changed(content: Any, path: tuple[Any, ...], key: Any, value: Any) -> bytes:
+    """The record's JSON with one key set at a place."""
+    copy = json.loads(json.dumps(content))
+    place = copy
+    for part in path:
+        place = place[part]
+    place[key] = value
+    return canonical_json(copy)
+
+
+def sample(**given_values: Any) -> Sample:
+    """A sample that says little."""
+    plain = {"cycle": "c1", "question": "q", "repeat": 0, "response": "yes.", "truncated": False}
+    return Sample(**{**plain, "trait": 10.0, "coherence": 90.0, **given_values})
+
+
+# -- one form -------------------------------------------------------------------------------------
+
+
+def test_round_trip_through_json_is_the_same_record(built: tuple[Record, dict[int, bytes]]) -> None:
+    """Writing a record as JSON and reading it back gives an equal record and the same bytes."""
+    made, _ = built
+
+    again = record.parse(made.canonical(), where="here")
+
+    assert made == again
+    assert made.canonical() == again.canonical()
+    assert made.id == again.id
+
+
+def test_a_diverged_record_survives_the_round_trip() -> None:
+    """A record with a seed that fell apart keeps that seed, where and why."""
+    made, _ = build_record(Story(trait=(0.02, 0.8, 0.79, 0.8), seeds=(0, 1), diverged={1: "c1"}), settings=TINY)
+
+    again = record.parse(made.canonical(), where="here")
+
+    assert made == again
+    assert [None, "c1"] == [line.diverged and line.diverged.cycle for line in again.chains]
+
+
+def test_every_object_of_a_record_refuses_an_unknown_key(content: Any) -> None:
+    """No object of a record takes a key its schema does not name, the statistics' dataclasses included."""
+    free = {"facts", "stacks"}  # maps by design: what a step said of itself, and library versions by name
+    closed = [path for path in objects(content) if not free & set(path)]
+    taken = []
+    for path in closed:
+        try:
+            record.parse(changed(content, path, "unknown", 1), where="here")
+        except RecordError as error:
+            if "unknown" in str(error):
+                continue
+        taken.append(path)
+
+    assert [] == taken
+    assert len(closed) > 50
+    assert {"analysis", "chains", "protocol"} <= {path[0] for path in closed if path}
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value"),
+    [
+        (("analysis", "chain_law", "effects", "drift"), "estimate", "3.0"),
+        (("analysis", "chain_law", "effects", "drift"), "n_seeds", 2.5),
+        (("analysis", "chain_law", "iteration"), "value", "improved"),
+        (("analysis",), "exploratory", "false"),
+        (("execution",), "threads", True),
+        (("execution",), "dtype", "int4"),
+        (("protocol",), "name", "../../evil"),
+        (("chains", 0, "checkpoints", 0), "cycle", "c-1"),
+        (("chains", 0, "lineage", 0), "key", "0" * 63),
+        (("chains", 0, "lineage", 0), "kind", "think"),
+        (("chains", 0), "rows", 0),
+        ((), "chains", []),
+    ],
+)
+def test_wrong_types_and_values_are_refused_where_they_stand(
+    content: Any, path: tuple[Any, ...], key: str, value: object
+) -> None:
+    """A value of another type, outside its range or its words is an error that names the field."""
+    with pytest.raises(RecordError) as caught:
+        record.parse(changed(content, path, key, value), where="here")
+
+    assert key in str(caught.value)
+    assert "here" in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_is_no_finite_number_is_refused(content: Any, number: str) -> None:
+    """NaN and infinities are refused anywhere, also in the free facts of a step and also when spelled 1e999."""
+    text = canonical_json(content).decode()
+    estimate = json.dumps(content["analysis"]["chain_law"]["effects"]["drift"]["estimate"])
+    rows = '"facts":{"rows":1}'
+    outcomes = []
+    for found, put in ((f'"estimate":{estimate}', f'"estimate":{number}'), (rows, f'"facts":{{"rows":{number}}}')):
+        assert found in text
+        try:
+            record.parse(text.replace(found, put, 1).encode(), where="here")
+            outcomes.append("taken")
+        except IdembenchError:
+            outcomes.append("refused")
+
+    assert ["refused", "refused"] == outcomes
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"null", b"{", b"\xff\xfe", b'{"schema_version":1}', b"{}", b"[" * 100_000]
+)
+def test_what_is_no_record_is_one_clear_error(data: bytes) -> None:
+    """Bytes that are no record raise an error of idembench's own, never another one."""
+    with pytest.raises(IdembenchError) as caught:
+        record.parse(data, where="here")
+
+    assert "here" in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused(content: Any) -> None:
+    """Duplicate keys are refused: two readers could see two records."""
+    text = canonical_json(content).decode().replace('{"analysis"', '{"trait":"bliss","analysis"', 1)
+
+    with pytest.raises(DataError, match="duplicate key 'trait'"):
+        record.parse(text.encode(), where="here")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])
+def test_another_schema_is_refused_before_anything_else(content: Any, version: object) -> None:
+    """A record of a schema this version does not know says which one it has."""
+    with pytest.raises(RecordError) as caught:
+        record.parse(changed(content, (), "schema_version", version), where="here")
+
+    assert "This record has another schema." == caught.value.what
+    assert repr(version) == caught.value.found
+
+
+def test_a_missing_record_says_where(tmp_path: Path) -> None:
+    """Reading a folder without a record names the folder."""
+    with pytest.raises(RecordError) as caught:
+        record.read(tmp_path)
+
+    assert str(tmp_path) == caught.value.where
+
+
+# -- the schema -----------------------------------------------------------------------------------
+
+
+def test_the_published_schema_is_the_code_s() -> None:
+    """`results/schema/record.schema.json` is what `idembench schema` prints."""
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == record.json_schema(), (
+        "run: idembench schema > results/schema/record.schema.json"
+    )
+
+
+def test_records_hold_against_the_published_schema(content: Any) -> None:
+    """A record is valid by the JSON Schema alone, and no longer when a key is added or taken away."""
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    validator = jsonschema.validators.validator_for(schema)
+    validator.check_schema(schema)
+    check = validator(schema)
+    short = {key: value for key, value in content.items() if key != "judge"}
+
+    assert [] == list(check.iter_errors(content))
+    assert [] != list(check.iter_errors({**content, "unknown": 1}))
+    assert [] != list(check.iter_errors(short))
+
+
+# -- samples --------------------------------------------------------------------------------------
+
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
+samples = st.builds(
+    sample,
+    question=texts,
+    repeat=st.integers(0, 9),
+    response=texts,
+    truncated=st.booleans(),
+    trait=st.none() | st.floats(0, 100),
+    coherence=st.none() | st.floats(0, 100),
+)
+
+
+@tries(max_examples=60, deadline=None)
+@given(rows=st.lists(samples, max_size=8))
+def test_samples_survive_packing(rows: list[Sample]) -> None:
+    """Any samples, whatever their text, come back from their file as they were, and always as the same bytes."""
+    data = record.pack_samples(rows)
+
+    assert rows == record.unpack_samples(data, where="here")
+    assert data == record.pack_samples(record.unpack_samples(data, where="here"))
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\n", "\r\n"])
+def test_any_line_break_of_unicode_stays_inside_its_response(tmp_path: Path, character: str) -> None:
+    """A response with any character that some reader takes for a line end is one response from step to sample."""
+    said = sample(response=f"yes,{character}no.")
+    write_jsonl(tmp_path / "responses.jsonl", [record.response_row(said)])
+    write_jsonl(tmp_path / "scores.jsonl", [record.score_row(said)])
+
+    assert [said] == record.join_samples("c1", tmp_path / "responses.jsonl", tmp_path / "scores.jsonl")
+    assert [said] == record.unpack_samples(record.pack_samples([said]), where="here")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unknown": 1},
+        {"repeat": "0"},
+        {"repeat": True},
+        {"truncated": 0},
+        {"trait": "10"},
+        {"response": None},
+        {"coherence": True},
+        {"trait": 100.5},
+        {"coherence": -1.0},
+    ],
+)
+def test_a_sample_of_another_shape_is_refused(change: dict[str, Any]) -> None:
+    """A sample with an unknown key or a value of another type names its line."""
+    good = record.sample_row(sample())
+    data = gzip_bytes(jsonl_bytes([good, {**good, **change}]))
+
+    with pytest.raises(RecordError, match="line 2"):
+        record.unpack_samples(data, where="here")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"cycle":"c1","coherence":90.0,"question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
+        b'{"coherence":90.0, "cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
+        b'{"coherence":90.0,"cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}',
+        b'{"coherence":NaN,"cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
+        b'{"coherence":1e999,"cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
+        b'{"coherence":90.0,"cycle":"c1","question":"q","repeat":0,"response":"\\u0079es.","trait":10.0,"truncated":false}\n',
+        b'{"coherence":1.0,"coherence":90.0,"cycle":"c1","question":"q","repeat":0,"response":"","trait":1.0,"truncated":false}\n',
+        b"\n",
+        b"[]\n",
+        b"\xff\n",
+    ],
+)
+def test_a_line_that_is_not_canonical_is_refused(line: bytes) -> None:
+    """Samples have one spelling: other key orders, blanks, escapes, numbers or line ends are errors."""
+    with pytest.raises(IdembenchError, match="line 1"):
+        record.unpack_samples(gzip_bytes(line), where="here")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"plain text",
+        gzip.compress(b"x")[:-4],
+        gzip.compress(b"") + b"more",
+        gzip_bytes(b"") + gzip_bytes(b""),
+    ],
+)
+def test_a_broken_samples_file_is_one_clear_error(data: bytes) -> None:
+    """A samples file that is no single whole gzip stream is refused."""
+    with pytest.raises(DataError, match="gzip"):
+        record.unpack_samples(data, where="here")
+
+
+def test_a_samples_file_that_swells_is_refused_before_it_fills_the_memory() -> None:
+    """A small file of many zeros is refused at a limit, not unpacked."""
+    bomb = gzip.compress(b"\0" * (record.SAMPLES_LIMIT_BYTES + 1), compresslevel=1)
+
+    assert len(bomb) < 2_000_000
+    with pytest.raises(DataError, match="too large"):
+        record.unpack_samples(bomb, where="here")
+
+
+# -- derived numbers ------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_counts_what_its_samples_show() -> None:
+    """Every number of a checkpoint is the plain count or mean over the samples it is defined on."""
+    protocol = settings(cycles=1, questions=4, overrides=["measuring.neutral_questions=2"])
+    own = [
+        sample(question="a", trait=100.0, coherence=80.0, response="a a a a a"),
+        sample(question="b", trait=50.0, coherence=49.9, response="one two"),
+        sample(question="c", trait=None, coherence=None, response="  "),
+        sample(question="d", trait=0.0, coherence=50.0, response="x", truncated=True),
+    ]
+    neutral = [sample(question="n", trait=None, coherence=20.0, response=""), sample(question="m", trait=None)]
+
+    found = record.checkpoint([*own, *neutral], protocol)
+
+    expected = record.Checkpoint(
+        cycle="c1",
+        responses=4,
+        trait=50.0,
+        trait_coherent=50.0,
+        coherent_share=0.5,
+        coherence=round((80.0 + 49.9 + 50.0 + 20.0 + 90.0) / 5, 6),
+        missing_share=0.25,
+        empty_share=round(2 / 6, 6),
+        truncated_share=round(1 / 6, 6),
+        repetition=round((2 / 3) / 6, 6),
+        words=round((5 + 2 + 0 + 1 + 0 + 1) / 6, 6),
+    )
+    assert expected == found
+
+
+def test_missing_scores_are_missing_and_never_zero() -> None:
+    """A checkpoint that nobody could score has no mean, and all of it is missing."""
+    protocol = settings(cycles=1, questions=2, overrides=["measuring.neutral_questions=0"])
+    rows = [sample(question=q, trait=None, coherence=None) for q in ("a", "b")]
+
+    found = record.checkpoint(rows, protocol)
+
+    assert (None, None, None, 1.0) == (found.trait, found.trait_coherent, found.coherence, found.missing_share)
+
+
+def test_a_partly_scored_question_is_the_mean_of_the_repeats_that_have_a_score() -> None:
+    """Repeats without a score leave their question's mean to the others; a question without any is missing."""
+    scores = [10.0, None, 30.0, None, None, None]
+
+    found = record._per_question(scores, 3).tolist()
+
+    assert 20.0 == found[0]
+    assert found[1] != found[1]
+
+
+def test_facts_of_measuring_and_judging_are_plain_counts() -> None:
+    """What measure and judge steps say of themselves can be counted again from the samples."""
+    rows = [sample(response=" "), sample(truncated=True, trait=None), sample(coherence=None)]
+
+    measured = record.measure_facts([record.response_row(row) for row in rows])
+    judged = record.judge_facts([record.score_row(row) for row in rows], 2)
+
+    assert {"responses": 3, "empty": 1, "truncated": 1} == measured
+    assert {"trait": 10.0, "coherence": 90.0} == judged
+
+
+def test_every_seed_and_checkpoint_of_the_samples_is_in_the_record(built: tuple[Record, dict[int, bytes]]) -> None:
+    """A record counts each question once per repeat, checkpoint and seed."""
+    made, packed = built
+    counted = Counter(
+        (seed, row.cycle) for seed, data in packed.items() for row in record.unpack_samples(data, where="here")
+    )
+    asked = TINY.measuring.questions + TINY.measuring.neutral_questions
+
+    assert {(seed, label): asked for seed in (0, 1) for label in TINY.labels} == counted
+    assert [asked * len(TINY.labels)] * 2 == [line.rows for line in made.chains]
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def test_writing_twice_changes_nothing(built: tuple[Record, dict[int, bytes]], tmp_path: Path) -> None:
+    """A record that is there already is left as it is, its provenance included."""
+    made, packed = built
+    folder = record.write(tmp_path, made, packed, {"run": 1})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    again = record.write(tmp_path, made, packed, {"run": 2})
+
+    assert folder == again
+    assert before == {path.name: path.read_bytes() for path in again.iterdir()}
+    assert {"run": 1} == parse_json(before["provenance.json"], where="here")
+
+
+def test_a_half_written_record_is_completed(built: tuple[Record, dict[int, bytes]], tmp_path: Path) -> None:
+    """What a killed write left behind is repaired by writing again; `record.json` comes last."""
+    made, packed = built
+    folder = record.write(tmp_path, made, packed, {})
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / RECORD).unlink()
+    (folder / record.samples_name(1)).write_bytes(whole[record.samples_name(1)][:10])
+
+    record.write(tmp_path, made, packed, {})
+
+    assert whole == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_record_lies_under_its_model_trait_and_protocol(built: tuple[Record, dict[int, bytes]]) -> None:
+    """The place of a record says what it is of, and ends in its hash."""
+    made, _ = built
+
+    assert ("toyland__instruct", "bliss", "sft-reset", made.id) == made.place.parts

@@ -1,0 +1,662 @@
+"""Verification, attacked: whatever is changed in a record, it no longer verifies, and the report says what."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import shutil
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from builders import Story, settings, write_record
+from instant import InstantEngine, make_cell, run_cell
+
+from idembench import judges, record
+from idembench.files import (
+    MANIFEST,
+    RECORD,
+    FileEntry,
+    canonical_json,
+    digest_of,
+    gzip_bytes,
+    jsonl_bytes,
+    sha256_bytes,
+)
+from idembench.record import PROVENANCE, Record, Sample, samples_name
+from idembench.steps import Plan, Subject, walk
+from idembench.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from idembench.record import StepLine
+    from idembench.steps import Step
+    from idembench.verify import Report
+
+PARTS = 6
+"""The walk over all fields is cut into so many tests, to run side by side."""
+ALL_CHECKS = [
+    *("record", "place", "files", "settings", "samples", "lineage"),
+    *("responses", "checkpoints", "analysis", "scores", "data"),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record of two seeds that the real chain made, with training and sampling replaced."""
+    return run_cell(make_cell(seeds=(0, 1)), tmp_path_factory.mktemp("made")).folder
+
+
+@pytest.fixture(scope="module")
+def made_smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with fewer questions, to verify a thousand times."""
+    sizes = ("measuring.questions=3", "measuring.neutral_questions=1")
+    return run_cell(make_cell("sft-reset", *sizes, seeds=(0, 1)), tmp_path_factory.mktemp("smaller")).folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to tamper with, as deep below `records/` as it was."""
+    return copied(made, tmp_path)
+
+
+@pytest.fixture
+def smaller(made_smaller: Path, tmp_path: Path) -> Path:
+    """A copy of the smaller one."""
+    return copied(made_smaller, tmp_path)
+
+
+def copied(folder: Path, place: Path) -> Path:
+    """Copy a record with the folders above it."""
+    return Path(shutil.copytree(folder, place / "records" / Path(*folder.parts[-4:])))
+
+
+def load(folder: Path) -> Any:
+    """A record as plain JSON."""
+    return json.loads((folder / RECORD).read_bytes())
+
+
+def save(folder: Path, content: Any) -> Path:
+    """Write a record's JSON and name its folder by the new hash, as a forger would."""
+    data = canonical_json(content)
+    (folder / RECORD).write_bytes(data)
+    return folder.rename(folder.parent / sha256_bytes(data))
+
+
+def problems(report: Report) -> str:
+    """All that a report found, as `check: problem` lines."""
+    return "\n".join(f"{check.name}: {problem}" for check in report.checks for problem in check.problems)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every value of a JSON document that is no container, and where it stands."""
+    if isinstance(value, dict | list):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(one, (*path, key))
+    else:
+        yield path, value
+
+
+def put(content: Any, path: tuple[Any, ...], value: object) -> None:
+    """Set the value at a place."""
+    for part in path[:-1]:
+        content = content[part]
+    content[path[-1]] = value
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a number (a boolean is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[str]:  # noqa: C901, PLR0911 -- a table
+    """What a report must say one of, when the field at `path` was changed: its name, or what it contradicts."""
+    dotted = ".".join(map(str, path))
+    match path:
+        case ("judge", "fingerprint"):
+            return ["judge base, key: expected"]
+        case ("model" | "protocol", "name"):
+            return ["path below records/"]
+        case ("protocol", *_):
+            return ["protocol_fingerprint", dotted]
+        case ("execution" | "method_version" | "trait", *_):
+            return ["key: expected", dotted]
+        case ("model", *_):
+            return ["model.digest", dotted]
+        case ("stacks", *_):
+            return ["stacks"]
+        case ("analysis", "rule", *_):
+            return ["analysis.rule"]
+        case ("chains", _, "seed"):
+            return ["name of the samples file"]
+        case ("chains", _, "samples" | "rows", *_):
+            return ["samples-", dotted]
+        case ("chains", _, "lineage", _, *rest):
+            word = {"files": "digest: expected", "facts": "facts", "cycle": "step", "kind": "step"}
+            return [word.get(str(rest[0]), str(rest[0])), dotted]
+        case ("chains", _, "checkpoints", _, field):
+            return [f"{cycles[path[:-1]]}.{field}", "checkpoints", dotted]
+        case _:
+            return [dotted]
+
+
+def walk_over(folder: Path, part: int, wanted: Callable[[object], bool], change: Callable[[Any], object]) -> list[str]:
+    """Change one field after the other; the fields whose change went unnoticed, or was not named."""
+    content = load(folder)
+    whole = canonical_json(content)
+    cycles = {
+        ("chains", c, "checkpoints", k): point["cycle"]
+        for c, chain in enumerate(content["chains"])
+        for k, point in enumerate(chain["checkpoints"])
+    }
+    fields = [(path, value) for path, value in leaves(content) if wanted(value)]
+    assert len(fields) > 10 * PARTS
+    unnoticed = []
+    for path, value in fields[part::PARTS]:
+        forged = json.loads(whole)
+        put(forged, path, change(value))
+        folder = save(folder, forged)
+        report = verify(folder)
+        said = problems(report).replace("[", ".").replace("]", "")
+        if report.ok:
+            unnoticed.append(f"{path}: verifies")
+        elif not any(word in said for word in named_by(path, cycles)):
+            unnoticed.append(f"{path}: not named in {said}")
+    return unnoticed
+
+
+# -- a true record --------------------------------------------------------------------------------
+
+
+def test_a_true_record_passes_every_check(made: Path) -> None:
+    """A record as the chain wrote it passes every check, and none is left out."""
+    report = verify(made)
+
+    assert ALL_CHECKS == [check.name for check in report.checks]
+    assert [] == [check.name for check in report.checks if check.problems or check.skipped]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_diverged_record_verifies(tmp_path: Path, at: int) -> None:
+    """A record whose only seed fell apart in training, even at cycle 0, verifies."""
+    done = run_cell(make_cell(), tmp_path, engine=InstantEngine(diverge_at=at))
+
+    report = verify(done.folder)
+
+    assert f"c{at}" == done.record.chains[0].diverged.cycle
+    assert "" == problems(report)
+
+
+def test_a_record_of_empty_answers_verifies(tmp_path: Path) -> None:
+    """A record whose model fell silent says so and verifies."""
+    done = run_cell(make_cell(seeds=(0, 1)), tmp_path, engine=InstantEngine(mute=0))
+
+    assert "" == problems(verify(done.folder))
+    assert all(line.diverged is not None for line in done.record.chains)
+
+
+def test_the_provenance_is_not_hashed(folder: Path) -> None:
+    """`provenance.json` may say anything; the record still holds."""
+    (folder / PROVENANCE).write_text("not even JSON")
+
+    assert verify(folder).ok
+
+
+def test_a_record_verifies_wherever_it_is_copied(folder: Path, tmp_path: Path) -> None:
+    """Outside a results folder only the record's own folder name counts."""
+    alone = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+
+    assert "" == problems(verify(alone))
+
+
+# -- every field ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_number_of_a_record_can_be_nudged(smaller: Path, part: int) -> None:
+    """Any number of `record.json` changed by a visible amount, folder renamed: verify fails and names it."""
+    nudge = walk_over(smaller, part, is_number, lambda value: value + (1 if isinstance(value, int) else 0.01))
+
+    assert [] == nudge
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_other_value_of_a_record_can_be_changed(smaller: Path, part: int) -> None:
+    """Any text, flag or null of `record.json` changed, folder renamed: verify fails, but for two it cannot know."""
+
+    def changed(value: object) -> object:
+        if isinstance(value, str):
+            return ("0" if value[:1] != "0" else "1") + value[1:]
+        return (not value) if isinstance(value, bool) else 0.5
+
+    unnoticed = walk_over(smaller, part, lambda value: not is_number(value), changed)
+
+    # Another judge's name cannot be asked again: then the check is skipped, and says so.
+    assert [] == [line for line in unnoticed if "('judge', 'name'): verifies" not in line]
+
+
+def test_a_record_of_an_unknown_judge_says_what_was_not_checked(folder: Path) -> None:
+    """A judge that is not installed cannot be asked again: the check is skipped aloud, never passed silently."""
+    content = load(folder)
+    content["judge"]["name"] = "somebody-else"
+
+    report = verify(save(folder, content))
+
+    assert {"scores": "There is no judge called 'somebody-else'."} == {
+        check.name: check.skipped for check in report.checks if check.skipped
+    }
+
+
+def test_a_rule_of_its_own_is_refused(folder: Path) -> None:
+    """A record cannot bring its own margins under the name of a shipped rule, nor a rule nobody ships."""
+    for change in ({"margin": 30.0}, {"name": "lenient"}):
+        content = load(folder)
+        content["analysis"]["rule"] |= change
+        folder = save(folder, content)
+
+        assert "settings: analysis.rule" in problems(verify(folder))
+
+
+# -- every byte -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [RECORD, samples_name(0), samples_name(1)])
+def test_no_byte_of_a_hashed_file_can_be_flipped(folder: Path, name: str) -> None:
+    """A bit flipped anywhere in a hashed file is found."""
+    whole = (folder / name).read_bytes()
+    unnoticed = []
+    for at in sorted({0, 1, 9, len(whole) // 3, len(whole) // 2, len(whole) - 5, len(whole) - 1}):
+        for bit in (0, 5):
+            flipped = bytearray(whole)
+            flipped[at] ^= 1 << bit
+            (folder / name).write_bytes(flipped)
+            if verify(folder).ok:
+                unnoticed.append((at, bit))
+
+    assert [] == unnoticed
+
+
+@pytest.mark.parametrize("name", [RECORD, samples_name(0), PROVENANCE])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    """Without any one of its files a record fails, and the file is named."""
+    (folder / name).unlink()
+
+    report = verify(folder)
+
+    assert name in problems(report)
+
+
+@pytest.mark.parametrize("name", ["extra.txt", "samples-7.jsonl.gz", "deep/model.pkl", ".hidden"])
+def test_an_extra_file_is_named(folder: Path, name: str) -> None:
+    """A file that the record does not name fails it."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+
+    assert f"files: {name}: not named by the record" in problems(verify(folder))
+
+
+@pytest.mark.parametrize(
+    ("spell", "said"),
+    [
+        (lambda data: json.dumps(json.loads(data), indent=1).encode(), "not canonical JSON"),
+        (lambda data: data.rstrip(b"\n"), "not canonical JSON"),
+        (lambda data: data.replace(b'"repeats":2,', b'"repeats":2.0,', 1), "repeats"),
+        (lambda data: data.replace(b'"margin":10.0', b'"margin":10', 1), "not canonical JSON"),
+        (lambda data: data.replace(b'{"analysis":', b'{"analysis":1,"analysis":', 1), "duplicate key 'analysis'"),
+        (lambda data: data.replace(b'"margin":10.0', b'"margin":NaN', 1), "NaN"),
+        (lambda data: data.replace(b'"loss":[1.5', b'"loss":[1e999', 1), "not"),
+        (lambda data: data.replace(b'"schema_version":1', b'"schema_version":2', 1), "another schema"),
+        (lambda data: data.decode().encode("utf-16"), ""),
+        (lambda data: data[: len(data) // 2], "not valid JSON"),
+        (lambda data: b"[" * 200_000, "not valid JSON"),
+        (lambda data: data.replace(b'"facts":{', b'"facts":{"deep":' + b"[" * 900 + b"]" * 900 + b",", 1), ""),
+        (lambda data: data.replace(b'"rows":', b'"rows":' + b"9" * 5000, 1), ""),
+    ],
+)
+def test_another_spelling_is_refused(folder: Path, spell: Callable[[bytes], bytes], said: str) -> None:
+    """JSON that is not the canonical one, is malformed or hostile fails with a message, never with a traceback."""
+    before = (folder / RECORD).read_bytes()
+    data = spell(before)
+    assert before != data
+    (folder / RECORD).write_bytes(data)
+    folder = folder.rename(folder.parent / sha256_bytes(data))
+
+    report = verify(folder)
+
+    assert not report.ok
+    assert said in problems(report)
+
+
+# -- the samples ----------------------------------------------------------------------------------
+
+
+def swap_samples(folder: Path, change: Callable[[list[Sample]], Sequence[Sample]], *, seed: int = 0) -> Path:
+    """Change the samples of a seed and rehash what a forger easily can: size, hash, rows, folder name."""
+    path = folder / samples_name(seed)
+    rows = change(record.unpack_samples(path.read_bytes(), where="here"))
+    data = record.pack_samples(rows)
+    path.write_bytes(data)
+    content = load(folder)
+    line = next(line for line in content["chains"] if line["seed"] == seed)
+    line["samples"] |= {"bytes": len(data), "sha256": sha256_bytes(data)}
+    line["rows"] = len(rows)
+    return save(folder, content)
+
+
+def at(index: int, **values: Any) -> Callable[[list[Sample]], list[Sample]]:
+    """Replace values of one sample."""
+    return lambda rows: [replace(row, **values) if number == index else row for number, row in enumerate(rows)]
+
+
+def swap_scores(rows: list[Sample]) -> list[Sample]:
+    """Swap the scores of the first two samples that differ in them."""
+    other = next(n for n, row in enumerate(rows) if row.trait != rows[0].trait and row.cycle == rows[0].cycle)
+    swapped = list(rows)
+    swapped[0] = replace(rows[0], trait=rows[other].trait, coherence=rows[other].coherence)
+    swapped[other] = replace(rows[other], trait=rows[0].trait, coherence=rows[0].coherence)
+    return swapped
+
+
+def swap_answers(rows: list[Sample]) -> list[Sample]:
+    """Swap two questions' whole samples, questions excepted."""
+    swapped = list(rows)
+    swapped[0] = replace(rows[2], question=rows[0].question, repeat=rows[0].repeat)
+    swapped[2] = replace(rows[0], question=rows[2].question, repeat=rows[2].repeat)
+    return swapped
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(at(0, response="yes, you are so clever."), "responses: seed 0, measure base", id="answer"),
+        pytest.param(at(0, truncated=True), "responses: seed 0, measure base", id="truncated"),
+        pytest.param(at(3, trait=99.0), "scores: seed 0, base", id="trait"),
+        pytest.param(at(3, trait=None), "scores: seed 0, base", id="no trait"),
+        pytest.param(at(3, coherence=1.0), "responses: seed 0, judge base", id="coherence"),
+        pytest.param(at(3, trait=1e6), "samples-0.jsonl.gz, line 4", id="beyond the scale"),
+        pytest.param(at(0, question="nobody-asked"), "samples-0.jsonl.gz, base", id="question"),
+        pytest.param(at(0, repeat=7), "samples-0.jsonl.gz, base", id="repeat"),
+        pytest.param(at(0, cycle="c9"), "samples-0.jsonl.gz, checkpoints", id="checkpoint"),
+        pytest.param(lambda rows: rows[1:], "samples-0.jsonl.gz, base", id="drop the first"),
+        pytest.param(lambda rows: rows[:-1], "samples-0.jsonl.gz, c2", id="drop the last"),
+        pytest.param(lambda rows: rows[:40] + rows[41:], "samples-0.jsonl.gz, c0", id="drop one"),
+        pytest.param(lambda rows: rows[:5] + rows[4:], "samples-0.jsonl.gz, base", id="duplicate one"),
+        pytest.param(lambda rows: [rows[1], rows[0], *rows[2:]], "samples-0.jsonl.gz, base", id="swap repeats"),
+        pytest.param(lambda rows: rows[2:4] + rows[:2] + rows[4:], "samples-0.jsonl.gz, c0", id="swap questions"),
+        pytest.param(lambda rows: rows[26:] + rows[:26], "samples-0.jsonl.gz, checkpoints", id="swap checkpoints"),
+        pytest.param(lambda rows: list(reversed(rows)), "samples-0.jsonl.gz, checkpoints", id="reverse"),
+        pytest.param(lambda rows: rows[:78], "samples-0.jsonl.gz, checkpoints", id="drop a checkpoint"),
+        pytest.param(swap_scores, "scores: seed 0, base", id="swap scores"),
+        pytest.param(swap_answers, "responses: seed 0, measure base", id="swap answers"),
+    ],
+)
+def test_no_sample_can_be_changed(folder: Path, change: Callable[[list[Sample]], Sequence[Sample]], said: str) -> None:
+    """Samples edited, dropped, doubled or moved, and rehashed where that is easy: verify fails and says where."""
+    report = verify(swap_samples(folder, change))
+
+    assert not report.ok
+    assert said in problems(report)
+
+
+def test_samples_of_another_seed_are_noticed(folder: Path) -> None:
+    """Two seeds with the same answers, as if one chain were shown twice, do not verify."""
+    other = record.unpack_samples((folder / samples_name(1)).read_bytes(), where="here")
+
+    report = verify(swap_samples(folder, lambda _: other))
+
+    assert "responses: seed 0, measure base, responses.jsonl" in problems(report)
+
+
+@pytest.mark.parametrize(
+    ("pack", "said"),
+    [
+        (lambda data: gzip.compress(gzip.decompress(data), compresslevel=1, mtime=0), "deterministic"),
+        (lambda data: gzip.compress(gzip.decompress(data), mtime=7), "deterministic"),
+        (lambda data: data + gzip_bytes(b""), "extra bytes"),
+        (lambda data: data[:-1], "cut short"),
+        (lambda data: b"", "gzip"),
+        (lambda data: gzip.compress(b"\0" * (record.SAMPLES_LIMIT_BYTES + 1), compresslevel=1), "too large"),
+    ],
+    ids=["level", "time", "more", "less", "empty", "bomb"],
+)
+def test_samples_are_packed_one_way(folder: Path, pack: Callable[[bytes], bytes], said: str) -> None:
+    """The same samples packed otherwise, cut, extended or blown up are refused."""
+    path = folder / samples_name(0)
+    data = pack(path.read_bytes())
+    path.write_bytes(data)
+    content = load(folder)
+    content["chains"][0]["samples"] |= {"bytes": len(data), "sha256": sha256_bytes(data)}
+
+    report = verify(save(folder, content))
+
+    assert not report.ok
+    assert said in problems(report)
+
+
+# -- lineage --------------------------------------------------------------------------------------
+
+
+def drop(content: Any, index: int) -> None:
+    """Take a step out of the first chain's lineage."""
+    del content["chains"][0]["lineage"][index]
+
+
+def double(content: Any, index: int) -> None:
+    """Show a step of the first chain's lineage twice."""
+    lineage = content["chains"][0]["lineage"]
+    lineage.insert(index, deepcopy(lineage[index]))
+
+
+def borrow(content: Any, index: int) -> None:
+    """Put the other chain's step in the place of the first one's."""
+    content["chains"][0]["lineage"][index] = deepcopy(content["chains"][1]["lineage"][index])
+
+
+@pytest.mark.parametrize("change", [drop, double, borrow])
+@pytest.mark.parametrize("index", [0, 2, 3, 6, -1])
+def test_no_step_can_be_left_out_doubled_or_borrowed(
+    folder: Path, change: Callable[[Any, int], None], index: int
+) -> None:
+    """A lineage with a step too few, too many, or of another seed does not verify."""
+    content = load(folder)
+    change(content, index)
+
+    assert "lineage: seed 0" in problems(verify(save(folder, content)))
+
+
+def test_seeds_cannot_be_doubled_or_reordered(folder: Path) -> None:
+    """One chain shown twice is no second chain, and chains stand in the order of their seeds."""
+    for change in (lambda chains: [*chains, chains[0]], lambda chains: chains[::-1]):
+        content = load(folder)
+        content["chains"] = change(content["chains"])
+        folder = save(folder, content)
+
+        assert "settings: seeds in order, each once" in problems(verify(folder))
+
+
+def test_a_seed_cannot_be_left_out_of_the_analysis(folder: Path) -> None:
+    """Dropping the chain that does not please leaves an analysis and a file that contradict the rest."""
+    content = load(folder)
+    del content["chains"][0]
+
+    report = verify(save(folder, content))
+
+    assert "analysis: analysis.n_seeds: expected 1, found 2" in problems(report)
+    assert "files: samples-0.jsonl.gz: not named by the record" in problems(report)
+
+
+def test_a_divergence_cannot_be_hidden_or_invented(tmp_path: Path, folder: Path) -> None:
+    """A chain that fell apart cannot be shown as whole, nor a whole one as fallen apart."""
+    broken = run_cell(make_cell(), tmp_path / "broken", engine=InstantEngine(diverge_at=1)).folder
+    hidden, invented = load(broken), load(folder)
+    hidden["chains"][0]["diverged"] = None
+    invented["chains"][0]["diverged"] = {"cycle": "c2", "reason": "it displeased"}
+
+    assert "diverged" in problems(verify(save(broken, hidden)))
+    assert "said to have diverged, but no step did" in problems(verify(save(folder, invented)))
+
+
+# -- a thorough forger ----------------------------------------------------------------------------
+
+
+class _Forger:
+    """Walks a chain and makes every key and digest fit whatever the samples say now."""
+
+    def __init__(self, lineage: list[StepLine], rows: list[Sample], own: int) -> None:
+        self.lineage: list[StepLine] = []
+        self._old, self._groups, self._own = iter(lineage), record.by_checkpoint(rows), own
+
+    def __call__(self, kind: str, cycle: str, step: Step | None, **_: StepLine | None) -> StepLine:
+        assert step is not None
+        old = next(self._old)
+        contents = {line.name: FileEntry(**line.model_dump()) for line in old.files if line.name != MANIFEST}
+        facts: dict[str, Any] = dict(old.facts)
+        if kind == "measure":
+            answered = [record.response_row(row) for row in self._groups[cycle]]
+            contents["responses.jsonl"] = entry("responses.jsonl", jsonl_bytes(answered))
+            facts |= record.measure_facts(answered)
+        elif kind == "judge":
+            scored = [record.score_row(row) for row in self._groups[cycle]]
+            contents["scores.jsonl"] = entry("scores.jsonl", jsonl_bytes(scored))
+            facts |= record.judge_facts(scored, self._own)
+        contents["facts.json"] = entry("facts.json", canonical_json(facts))
+        entries = [contents[name] for name in sorted(contents)]
+        forged = old.model_copy(
+            update={
+                "key": step.key,
+                "digest": digest_of(entries),
+                "files": record.file_lines(entries),
+                "facts": facts,
+            }
+        )
+        self.lineage.append(forged)
+        return forged
+
+
+def entry(name: str, data: bytes) -> FileEntry:
+    """The manifest line of some bytes."""
+    return FileEntry(name=name, bytes=len(data), sha256=sha256_bytes(data))
+
+
+def forge(folder: Path, change: Callable[[list[Sample]], list[Sample]]) -> Path:
+    """Change every chain's samples and recompute everything that follows from them, by idembench's own code."""
+    parsed = record.read(folder)
+    measuring = parsed.protocol.measuring
+    chains, samples = [], {}
+    for line in parsed.chains:
+        path = folder / samples_name(line.seed)
+        rows = change(record.unpack_samples(path.read_bytes(), where="here"))
+        subject = Subject(
+            model=parsed.model.digest,
+            pack=parsed.protocol.pack,
+            trait=parsed.trait,
+            seed=line.seed,
+            execution=parsed.execution,
+        )
+        plan = Plan(
+            subject=subject,
+            protocol=parsed.protocol,
+            sources=parsed.data,
+            judge=parsed.judge.fingerprint,
+            method_version=parsed.method_version,
+        )
+        forger = _Forger(line.lineage, rows, measuring.questions * measuring.repeats)
+        walk(plan, forger)
+        data = record.pack_samples(rows)
+        path.write_bytes(data)
+        samples[line.seed] = rows
+        points = [record.checkpoint(group, parsed.protocol) for group in record.by_checkpoint(rows).values()]
+        update = {
+            "samples": record.file_lines([entry(path.name, data)])[0],
+            "rows": len(rows),
+            "lineage": forger.lineage,
+            "checkpoints": points,
+        }
+        chains.append(line.model_copy(update=update))
+    analysis = record.analysis(samples, dict.fromkeys(samples), parsed.protocol, parsed.analysis.rule)
+    forged: Record = parsed.model_copy(update={"chains": chains, "analysis": analysis})
+    return save(folder, json.loads(forged.canonical()))
+
+
+def test_a_forger_who_changes_nothing_gets_the_same_record(folder: Path) -> None:
+    """The forger of the next tests is thorough: without a change it arrives at the very same record."""
+    assert folder == forge(folder, lambda rows: rows)
+    assert "" == problems(verify(folder))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(lambda row: replace(row, trait=100.0), id="every trait score"),
+        pytest.param(lambda row: replace(row, coherence=90.0), id="every coherence score"),
+        pytest.param(lambda row: replace(row, response="yes."), id="every answer"),
+        pytest.param(lambda row: replace(row, trait=None if row.trait else row.trait), id="missing instead of bad"),
+    ],
+)
+def test_even_a_thorough_forger_is_found_by_the_judge(folder: Path, lie: Callable[[Sample], Sample]) -> None:
+    """Scores that do not belong to their answers are found although every hash and every number agrees."""
+    report = verify(forge(folder, lambda rows: [lie(row) if row.cycle == "c2" else row for row in rows]))
+
+    assert ["scores"] == [check.name for check in report.checks if check.problems]
+
+
+def test_a_forger_cannot_ask_easier_questions(folder: Path) -> None:
+    """Samples for other questions than the frozen file's first ones are found although every hash agrees."""
+    parsed = record.read(folder)
+    judge = judges.get(parsed.judge.name)
+    assert judge.deterministic
+    asked = list(dict.fromkeys(row.question for row in first_samples(folder)))
+    moved = {asked[0]: asked[1], asked[1]: asked[0]}
+
+    def turn(rows: list[Sample]) -> list[Sample]:
+        turned = []
+        for group in record.by_checkpoint(rows).values():
+            turned += [*group[2:4], *group[:2], *group[4:]]
+        return turned
+
+    report = verify(forge(folder, turn))
+
+    assert len(moved) == 2
+    assert ["data"] == [check.name for check in report.checks if check.problems]
+    assert "data: seed 0, questions" in problems(report)
+
+
+def first_samples(folder: Path) -> list[Sample]:
+    """The samples of seed 0."""
+    return record.unpack_samples((folder / samples_name(0)).read_bytes(), where="here")
+
+
+# -- what verify is given -------------------------------------------------------------------------
+
+
+def test_verify_answers_for_any_folder(tmp_path: Path) -> None:
+    """A missing folder, an empty one, and a directory in place of a file are reports, not exceptions."""
+    (tmp_path / "odd" / RECORD).mkdir(parents=True)
+    reports = [verify(tmp_path / name) for name in ("missing", "", "odd")]
+
+    assert [False] * 3 == [report.ok for report in reports]
+    assert all(report.checks[0].problems for report in reports)
+
+
+def test_a_samples_file_that_is_a_folder_is_a_problem(folder: Path) -> None:
+    """A folder where a samples file should be is reported."""
+    (folder / samples_name(0)).unlink()
+    (folder / samples_name(0)).mkdir()
+
+    assert not verify(folder).ok
+
+
+def test_a_record_of_another_version_of_the_data_says_so(tmp_path: Path) -> None:
+    """A record measured with other question files names the file that differs."""
+    folder = write_record(tmp_path, Story(trait=(0.0, 0.8, 0.8, 0.8)), settings=settings(cycles=2, questions=6))
+    content = load(folder)
+    content["data"]["questions"] = "0" * 64
+    with contextlib.suppress(FileNotFoundError):
+        folder = save(folder, content)
+
+    assert "data: data.questions" in problems(verify(folder))
