@@ -10,6 +10,7 @@ is what a leaderboard groups by. This module reads text and checks it; it knows 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -213,11 +214,18 @@ def read_yaml(path: Path) -> Any:
         ProtocolError: If the file cannot be read, is no YAML, or names a key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 -- derived from SafeLoader
+        return _parse_yaml(path.read_bytes(), where=str(path))
     except OSError as error:
         raise ProtocolError("A file cannot be read.", found=str(error.strerror), where=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProtocolError("This is not valid YAML.", found=" ".join(str(error).split()), where=str(path)) from error
+
+
+def _parse_yaml(text: str | bytes, *, where: str) -> Any:
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        return yaml.load(decoded, Loader=_StrictLoader)  # noqa: S506 -- derived from SafeLoader
+    # Beside its own errors the parser raises these: dates that do not exist, keys that are lists, endless nesting.
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ProtocolError("This is not valid YAML.", found=" ".join(str(error).split()), where=where) from error
 
 
 def baselines(pack: str) -> dict[str, Path]:
@@ -264,11 +272,12 @@ def load(
     content = {**content, "name": path.stem}
     content.setdefault("measuring", {**measurements[measurement], "name": measurement})
     plain = _validated(content, where=str(path))
-    if plain.pack != pack:
-        raise ProtocolError("This protocol is for another pack.", expected=pack, found=plain.pack, where=str(path))
     for override in overrides:
         _apply(content, override)
-    protocol = _validated(content, where=f"{path} with --set {' '.join(overrides)}" if overrides else str(path))
+    where = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+    protocol = _validated(content, where=where)
+    if protocol.pack != pack:
+        raise ProtocolError("This protocol is for another pack.", expected=pack, found=protocol.pack, where=where)
     if protocol.fingerprint != plain.fingerprint:
         protocol = protocol.model_copy(update={"name": f"{protocol.name}+{protocol.fingerprint[:6]}"})
     return protocol
@@ -301,7 +310,8 @@ def _ints_to_floats(content: Any, model: type[BaseModel]) -> Any:
     for name, field in model.model_fields.items():
         value = out.get(name)
         if field.annotation is float and isinstance(value, int) and not isinstance(value, bool):
-            out[name] = float(value)
+            with contextlib.suppress(OverflowError):
+                out[name] = float(value)
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             out[name] = _ints_to_floats(value, field.annotation)
             if name not in content:
@@ -320,4 +330,4 @@ def _apply(content: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ProtocolError("An override names a setting that is not there.", found=key, where="--set")
         place[part] = place = dict(inner)
-    place[path[-1]] = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 -- derived from SafeLoader
+    place[path[-1]] = _parse_yaml(text, where=f"--set {override}")

@@ -296,6 +296,8 @@ def _check_rows(rows: Sequence[dict[str, Any]], keys: set[str], path: Path) -> N
         for key in keys - {"meaning"}:
             if not isinstance(row[key], str) or not row[key].strip():
                 raise DataError("A row has an empty field.", expected=f"text in {key!r}", where=where)
+        if "meaning" in keys and not isinstance(row["meaning"], dict):
+            raise DataError("A row has no meaning.", expected="an object in 'meaning'", where=where)
         if row["id"] in seen:
             raise DataError("Two rows share an id.", found=row["id"], where=where)
         seen.add(row["id"])
