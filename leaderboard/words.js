@@ -1,0 +1,109 @@
+/**
+ * The statements' values: how each looks as a badge, in which order it sorts, and what it means. A value that
+ * is not listed here is shown as it is, in grey.
+ *
+ * tone: good, note, warn, bad or open; colour only ever repeats what the badge says in words.
+ */
+
+import { h, svg } from "./dom.js";
+
+export const STATEMENTS = ["seeding", "transmission", "iteration", "coherence"];
+
+export const TITLES = {
+  seeding: "Seeding",
+  transmission: "Transmission",
+  iteration: "Iteration",
+  coherence: "Coherence",
+};
+
+export const QUESTIONS = {
+  seeding: "Did training on demonstrations give the model the trait?",
+  transmission: "Did the first self-trained model (cycle 1) inherit it from the seeded one (cycle 0)?",
+  iteration: "What did more cycles of self-training do to it after that?",
+  coherence: "Does the model still make sense?",
+};
+
+const VALUES = {
+  seeding: {
+    taken: ["good", "tick", "the trait rose clearly"],
+    "not taken": ["open", "cross", "no clear rise, so there is nothing to iterate"],
+  },
+  transmission: {
+    kept: ["good", "equal", "still there, and shown to be unchanged within the margin"],
+    strengthened: ["warn", "up", "shown to be stronger than in the seeded model"],
+    weakened: ["note", "down", "shown to be weaker than in the seeded model"],
+    lost: ["bad", "cross", "back at the base model, within the margin"],
+    unclear: ["open", "query", "the data decide nothing"],
+  },
+  iteration: {
+    idempotent: ["good", "equal", "no cycle differs from cycle 1 by more than the margin, with 95 % confidence"],
+    decayed: ["note", "down", "it drifted down from cycle 1 to the last cycle"],
+    amplified: ["warn", "up", "it drifted up from cycle 1 to the last cycle"],
+    "non-monotone": ["warn", "wave", "it turned back on the way"],
+    inconclusive: ["open", "query", "neither a drift nor its absence is shown"],
+  },
+  coherence: {
+    held: ["good", "tick", "no later cycle lost more than the margin"],
+    fell: ["warn", "down", "it fell after cycle 1"],
+    collapsed: ["bad", "cross", "a chain fell below 50 points, or its training fell apart"],
+    inconclusive: ["open", "query", "neither a fall nor its absence is shown"],
+  },
+};
+
+const ICONS = {
+  tick: "M2 6.5 4.8 9.2 10 3.2",
+  cross: "M3 3 9 9M9 3 3 9",
+  equal: "M2.2 4.3h7.6M2.2 7.9h7.6",
+  up: "M6 10.2V2M2.6 5.2 6 1.9 9.4 5.2",
+  down: "M6 1.8V10M2.6 6.8 6 10.1 9.4 6.8",
+  wave: "M1.4 7.4C3 2.6 4.6 2.6 6 6s3 3.4 4.6-1.4",
+  query: "M3.7 4.2C3.7 1.2 8.4 1.3 8.4 4.1 8.4 5.9 6.1 5.9 6.1 7.7M6.1 10.2v.1",
+};
+
+/** A statement's value as a badge with an icon and its words; `pale` takes its colour away. */
+export function badge(statement, value, { pale = false } = {}) {
+  const [tone, icon, meaning] = VALUES[statement]?.[value] ?? ["open", "query", "this page does not know this value"];
+  return h(
+    "span",
+    { class: `badge tone-${pale ? "open" : tone}`, title: meaning },
+    svg("svg", { class: "icon", viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("path", { d: ICONS[icon] })),
+    value,
+  );
+}
+
+/** All values of one statement of a record, as a list. */
+export function valuesOf(row, statement) {
+  return [row[statement]].flat();
+}
+
+/** Where a record's statement sorts: the first value decides, then how many there are. */
+export function order(row, statement) {
+  const values = valuesOf(row, statement);
+  const known = Object.keys(VALUES[statement]);
+  const place = known.indexOf(values[0]);
+  return (place < 0 ? known.length : place) * 10 + values.length;
+}
+
+/** The guide: every statement with every value it can have. */
+export function guide() {
+  const statements = STATEMENTS.map((statement) => [
+    h("dt", {}, TITLES[statement]),
+    h(
+      "dd",
+      {},
+      h("p", {}, QUESTIONS[statement]),
+      h("ul", {}, Object.entries(VALUES[statement]).map(([value, [, , meaning]]) =>
+        h("li", {}, badge(statement, value), " ", meaning))),
+    ),
+  ]);
+  const terms = [
+    ["Proven bound", "The smallest margin at which the trait is shown to be unchanged from cycle 1 on. More evidence makes it smaller. The margin that counts as unchanged is stated with each record, usually 10 points."],
+    ["Ranked", "Only a record whose seeding took and whose trait is shown to be there at cycle 1 is ranked: a trait that vanished at once stays constant for ever. The others follow in grey, with the reason."],
+    ["Exploratory", "One seed. Its intervals are about these very checkpoints; they say nothing about another chain trained the same way."],
+    ["Intervals", "95 %. With several seeds: Student t over seeds, about another chain trained the same way, on the same questions."],
+  ];
+  return [
+    h("dl", { class: "guide-statements" }, statements),
+    h("dl", { class: "guide-terms" }, terms.map(([term, meaning]) => [h("dt", {}, term), h("dd", {}, meaning)])),
+  ];
+}
