@@ -162,6 +162,8 @@ def run_chain(
                     where=spec.model.name,
                     do="Check that the model generates text in plain transformers.",
                 ) from None
+        # Once more: a run that was killed between sealing a step and noting it finds the step here.
+        maker.note()
         return maker.run
 
 
@@ -205,9 +207,13 @@ class _Maker:
                 lambda out: self._worker.fill(step, parents, out),
                 stack=self._stack if step.kind in work.ON_STACK else None,
             )
-        keys = [*(line.key for line in self.run.lineage), sealed.key]
-        self._store.note_chain(self._spec.id, what=self._spec.describe(), keys=keys)
+        self.note(sealed.key)
         return sealed
+
+    def note(self, *more: str) -> None:
+        """Note the steps of the lineage so far, and `more`, as used by this chain."""
+        keys = [*(line.key for line in self.run.lineage), *more]
+        self._store.note_chain(self._spec.id, what=self._spec.describe(), keys=keys)
 
     def _add(self, step: Step, sealed: Sealed) -> None:
         if sealed.stack is not None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 RECORD = "record.json"
 _CHUNK_BYTES = 1 << 20
+_SHORT = 16
 
 
 # -- JSON -----------------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ def sealing(target: Path, manifest: Mapping[str, object]) -> Iterator[Path]:
     """
     with writing_under(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".tmp-{target.name[:16]}-"))
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".tmp-{target.name[:_SHORT]}-"))
     try:
         yield folder
         with writing_under(target):
@@ -342,10 +343,17 @@ def check_seal(folder: Path) -> list[str]:
     return wrong
 
 
-def sweep_temporary(folder: Path) -> int:
-    """Remove the temporary folders and files that killed runs left directly in `folder`; how many."""
-    swept = 0
+def sweep_temporary(folder: Path, *, keep: Iterable[str] = ()) -> int:
+    """Remove the temporary folders and files that killed runs left directly in `folder`; how many.
+
+    Args:
+        folder: Where to look.
+        keep: Names of targets that are being sealed right now; their temporary folders stay.
+    """
+    swept, busy = 0, tuple(f".tmp-{name[:_SHORT]}-" for name in keep)
     for path in [*folder.glob(".tmp-*"), *folder.glob(".*.part")]:
+        if path.name.startswith(busy):
+            continue
         remove(path)
         swept += 1
     return swept

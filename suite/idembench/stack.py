@@ -60,8 +60,8 @@ class Stack:
         return sha256_json(self.parts)
 
     def describe(self) -> str:
-        """The parts on one line."""
-        return ", ".join(f"{name} {value}" for name, value in self.parts.items())
+        """The parts on one line, in name order, so that two stacks can be compared by eye."""
+        return ", ".join(f"{name} {value}" for name, value in sorted(self.parts.items()))
 
 
 @cache

@@ -84,7 +84,7 @@ class Store:
         folder = self._folder(step.key)
         if not folder.exists():
             return None
-        wrong = files.check_seal(folder)
+        wrong = _wrong(folder)
         if wrong:
             raise StoreError(
                 "A step in the store is broken.",
@@ -149,8 +149,10 @@ class Store:
             lock.release()
 
     def note_chain(self, chain: str, *, what: str, keys: list[str]) -> None:
-        """Remember which steps a chain uses, so that `gc` keeps them."""
-        files.write_json(self.root / "chains" / f"{chain}.json", {"what": what, "steps": keys})
+        """Remember which steps a chain uses, so that `gc` keeps them; written only if it says something new."""
+        path, data = self.root / "chains" / f"{chain}.json", files.canonical_json({"what": what, "steps": keys})
+        if not path.exists() or path.read_bytes() != data:
+            files.write_bytes(path, data)
 
     def entries(self) -> list[Entry]:
         """Every step with its size and how many chains use it, largest first."""
@@ -167,7 +169,7 @@ class Store:
 
     def verify(self) -> dict[str, list[str]]:
         """What is wrong, by step key; empty when every step is whole."""
-        checked = {folder.name: files.check_seal(folder) for folder in self._folders()}
+        checked = {folder.name: _wrong(folder) for folder in self._folders()}
         return {key: wrong for key, wrong in checked.items() if wrong}
 
     def collect(self, *, broken: bool = False, unused: bool = False) -> list[Path]:
@@ -176,19 +178,27 @@ class Store:
         Returns:
             The folders of the steps that were removed.
         """
-        steps = self.root / "steps"
-        if steps.is_dir():
-            files.sweep_temporary(steps)
-        for folder in (self.root, self.root / "chains"):
+        for folder in (self.root, self.root / "chains", self.root / "steps"):
             if folder.is_dir():
-                files.sweep_temporary(folder)
+                files.sweep_temporary(folder, keep=self._being_made())
         used = self._used()
         removed = []
         for folder in self._folders():
-            if (unused and folder.name not in used) or (broken and files.check_seal(folder)):
+            if (unused and folder.name not in used) or (broken and _wrong(folder)):
                 files.remove(folder)
                 removed.append(folder)
         return removed
+
+    def _being_made(self) -> list[str]:
+        """Keys of the steps that some process is making right now: their locks are taken."""
+        taken = []
+        for path in sorted((self.root / "locks").glob("*.lock")):
+            try:
+                with FileLock(path, timeout=0):
+                    pass
+            except Timeout:
+                taken.append(path.stem)
+        return taken
 
     def _folder(self, key: str) -> Path:
         return self.root / "steps" / key
@@ -209,6 +219,14 @@ class Store:
         with files.writing_under(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return str(folder / f"{name}.lock")
+
+
+def _wrong(folder: Path) -> list[str]:
+    """What is wrong with a step: with its seal, or that it lies under another step's key."""
+    wrong = files.check_seal(folder)
+    if not wrong and files.read_json(folder / files.MANIFEST).get("key") != folder.name:
+        wrong.append(f"{files.MANIFEST}: this is the step of another key")
+    return wrong
 
 
 def _read_sealed(folder: Path) -> Sealed:
