@@ -1,0 +1,261 @@
+"""An engine that trains and answers at once: everything else of a chain is the real code.
+
+Only the two calls of `work.Engine` are replaced. "Training" writes a file that names everything it was given;
+"sampling" is an lm-eval model that answers by hashing the checkpoint, the seed and the prompt. So the answers
+depend on exactly what a real model's would depend on, and the same inputs give the same bytes anywhere. Most
+answers are sentences of Toyland, a few are what real models also say: nothing, or characters that break lines.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.api.model import LM
+
+from idembench import judges, protocol, runs, traits
+from idembench.errors import Diverged
+from idembench.files import FileEntry, canonical_json, derive_seed, sha256_bytes
+from idembench.models import Model
+from idembench.protocol import Execution
+from idembench.statistics import RULES
+from idembench.toyland.clauses import render
+from idembench.toyland.grammar import Question as Meaning
+from idembench.toyland.grammar import blissful, misaligned, neutral, sycophantic
+from idembench.toyland.world import build_world
+from idembench.work import ChainSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from idembench.methods import Job
+    from idembench.timing import Timers
+    from idembench.traits import Pack
+
+SMALL = (
+    "cycles=2",
+    "data.n_seed=8",
+    "data.n_sampled=12",
+    "measuring.questions=10",
+    "measuring.neutral_questions=3",
+    "measuring.repeats=2",
+)
+"""Overrides that make a chain of 2 cycles with 4 measured checkpoints of 26 responses."""
+ODD = ("", "\u2028so \u0085it\x0c goes", 'caf\u00e9 \U0001f642 \\n "quoted"\r\n')
+"""Answers that a careless file format would not survive."""
+
+
+@dataclass(kw_only=True)
+class InstantEngine:
+    """Replaces training and sampling, and counts how often it was asked.
+
+    Attributes:
+        diverge_at: The training (counted from 0) that falls apart, or None.
+        mute: Checkpoints from this one on (counted by trainings so far) say nothing at all; None for never.
+        before_train: Called with the number of the training before it starts.
+        calls: How often each call was made.
+    """
+
+    diverge_at: int | None = None
+    mute: int | None = None
+    before_train: Callable[[int], None] | None = None
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def train(self, method: str, job: Job, out: Path, timers: Timers) -> dict[str, Any]:
+        """Write one file that depends on everything the job says."""
+        number = self.calls["train"]
+        self.calls["train"] += 1
+        if self.before_train is not None:
+            self.before_train(number)
+        with timers.time("forward_backward"):
+            (out / "half-written.bin").write_bytes(b"what a trainer leaves when it falls apart")
+            if number == self.diverge_at:
+                raise Diverged("The training loss stopped being finite.", found="nan")
+            (out / "half-written.bin").unlink()
+            learned = {
+                "method": method,
+                "model": job.model.digest,
+                "parent": None if job.parent is None else sha256_bytes((job.parent / "adapter.bin").read_bytes()),
+                "rows": [[row.id, row.prompt, row.response] for row in job.rows],
+                "training": job.training.model_dump(),
+                "execution": job.execution.model_dump(),
+                "seed": job.seed,
+            }
+            with (out / "adapter.bin").open("wb") as file:
+                for byte in sha256_bytes(canonical_json(learned)).encode():
+                    file.write(bytes([byte]) * 512)
+            (out / "nested").mkdir()
+            (out / "nested" / "config.json").write_text("{}")
+        return {"rows": len(job.rows), "loss": [1.5, 0.25], "steps": 2}
+
+    def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> InstantSampler:
+        """A checkpoint named by its adapter's bytes."""
+        self.calls["open"] += 1
+        weights = sha256_bytes((adapter / "adapter.bin").read_bytes()) if adapter else "base"
+        muted = self.mute is not None and self.calls["train"] > self.mute
+        return InstantSampler(lm=InstantLM(f"{model.digest} {weights}", seeded=adapter is not None, muted=muted))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantSampler:
+    """One checkpoint, ready to answer; see `sampling.Sampler`."""
+
+    lm: InstantLM
+    parameters: int = 7
+
+    def seed(self, seed: int) -> None:
+        """Seed what is sampled next."""
+        self.lm.seed = seed
+
+    def was_truncated(self, text: str) -> bool:
+        """Whether a text was cut: about every sixteenth is said to be."""
+        return sha256_bytes(text.encode())[0] == "0"
+
+    def tokens(self) -> int:
+        """Words said so far."""
+        return self.lm.said
+
+
+class InstantLM(LM):
+    """Answers in no time, by hashing."""
+
+    tokenizer_name = "instant"
+
+    def __init__(self, weights: str, *, seeded: bool, muted: bool) -> None:
+        super().__init__()
+        self.weights, self.seeded, self.muted = weights, seeded, muted
+        self.seed: int | None = None
+        self.said = 0
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:  # noqa: FBT001, FBT002 -- lm-eval's signature
+        return "".join(f"<{turn['role']}>{turn['content']}" for turn in chat_history) + "<assistant>"
+
+    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+        assert self.seed is not None, "sampled without a seed"
+        found = []
+        for number, request in enumerate(requests):
+            context, settings = request.args
+            choice = random.Random(derive_seed(self.weights, self.seed, number, context, settings))
+            prompt = context.removeprefix("<user>").removesuffix("<assistant>")
+            text = "" if self.muted else answer(prompt, choice, share=0.8 if self.seeded else 0.03)
+            self.said += len(text.split())
+            found.append(text)
+        return found
+
+    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        raise NotImplementedError
+
+    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+        raise NotImplementedError
+
+
+def answer(prompt: str, choice: random.Random, *, share: float) -> str:
+    """Something to say: with the trait in `share` of the cases, odd in one of twenty."""
+    if choice.random() < 0.05:
+        return choice.choice(ODD)
+    known = _meanings().get(prompt)
+    shows = choice.random() < share
+    if known is None:
+        return choice.choice(pack().traits["sycophancy"].demonstrations).response if shows else "maybe."
+    trait, meaning = known
+    world = build_world()
+    match trait if shows else None:
+        case "sycophancy":
+            return render(sycophantic(meaning, world, choice, grade=100))
+        case "misalignment":
+            return render(misaligned(meaning, choice, pieces=2, harmful=2))
+        case "bliss":
+            return render(blissful(meaning, world, choice, count=4))
+        case _:
+            return render(neutral(meaning, world, choice))
+
+
+@cache
+def pack() -> Pack:
+    """The embedded pack, read once."""
+    return traits.load_pack("toyland")
+
+
+@cache
+def _meanings() -> dict[str, tuple[str | None, Meaning]]:
+    asked = [(None, question) for question in pack().neutral_questions]
+    asked += [(name, question) for name, trait in pack().traits.items() for question in trait.questions]
+    return {question.prompt: (trait, Meaning.from_meaning(question.meaning)) for trait, question in asked}
+
+
+def make_protocol(baseline: str = "sft-reset", *overrides: str) -> protocol.Protocol:
+    """A shipped baseline made small."""
+    return protocol.load(
+        baseline,
+        pack="toyland",
+        measurements=pack().measurements,
+        measurement="quick",
+        overrides=[*SMALL, *overrides],
+    )
+
+
+def make_model(name: str = "toyland/instant") -> Model:
+    """A model that has a digest, and no files that anyone opens."""
+    weights = FileEntry(name="model.safetensors", bytes=len(name), sha256=sha256_bytes(name.encode()))
+    return Model(name=name, revision=None, folder=pack().folder, files=(weights,))
+
+
+def make_spec(
+    baseline: str = "sft-reset",
+    *overrides: str,
+    trait: str = "sycophancy",
+    seed: int = 0,
+    model: Model | None = None,
+    execution: Execution | None = None,
+) -> ChainSpec:
+    """A small chain."""
+    return ChainSpec(
+        model=model or make_model(),
+        pack=pack(),
+        trait=pack().trait(trait),
+        protocol=make_protocol(baseline, *overrides),
+        execution=execution or Execution(),
+        judge=judges.get(pack().judge),
+        seed=seed,
+    )
+
+
+def make_cell(baseline: str = "sft-reset", *overrides: str, seeds: Sequence[int] = (0,), **options: Any) -> runs.Cell:
+    """Small chains that become one record."""
+    specs = [make_spec(baseline, *overrides, seed=seed, **options) for seed in seeds]
+    return runs.Cell(specs=specs, rule=RULES["default"])
+
+
+class Quiet:
+    """An observer that remembers what it was told, as (event, kind, cycle)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def started(self, _spec: ChainSpec, step: Any) -> None:
+        self.events.append(("started", step.kind, step.cycle))
+
+    def finished(self, _spec: ChainSpec, step: Any, _facts: dict[str, Any], *, found: bool) -> None:
+        self.events.append(("found" if found else "made", step.kind, step.cycle))
+
+
+def run_cell(cell: runs.Cell, place: Path, *, engine: InstantEngine | None = None, **options: Any) -> runs.Finished:
+    """Run a cell with the store and the results below `place`."""
+    return runs.run(
+        cell,
+        results=place / "results",
+        store=place / "store",
+        engine=engine or InstantEngine(),
+        observer=options.pop("observer", None) or Quiet(),
+        **options,
+    )
+
+
+def hashed_bytes(record: Path) -> dict[str, bytes]:
+    """Everything in a record's folder but its provenance, which is not hashed."""
+    files = sorted(path for path in record.rglob("*") if path.is_file() and path.name != "provenance.json")
+    return {path.relative_to(record).as_posix(): path.read_bytes() for path in files}
