@@ -477,7 +477,7 @@ _STYLE = '<link rel="stylesheet" href="./style.css">'
 _SCRIPT = '<script type="module" src="./main.js"></script>'
 _DATA = '<script type="application/json" id="index"></script>'
 _POLICY = "<!-- idembench: security policy -->"
-_IMPORT = re.compile(r'^import \{ (?P<names>[\w, ]+) \} from "\./(?P<module>[\w-]+)\.js";$', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{ (?P<names>\w+(?:, \w+)*) \} from "\./(?P<module>[\w-]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (?P<name>\w+))", re.MULTILINE)
 _LEFT = re.compile(r"^\s*(?:import|export)\b.*|</script|<!--", re.MULTILINE | re.IGNORECASE)
 

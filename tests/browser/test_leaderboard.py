@@ -1,0 +1,474 @@
+"""The page in a real browser, opened by its path: it draws, sorts, filters, selects, and lets nothing run."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from idembench import board, record
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from builders import KEPT, Story, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from selenium.webdriver.remote.webelement import WebElement
+
+pytestmark = pytest.mark.browser
+
+CHECKPOINTS = 6  # base, c0 .. c4
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1400,1000",
+)
+NASTY = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'>\"><svg onload=window.ran=1>"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Headless Chromium with a profile of its own."""
+    options = Options()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven records: ranked ones of two models, a lost one, one of a single seed, one with a diverged seed."""
+    folder = tmp_path_factory.mktemp("site")
+    results = folder / "results"
+    write_record(results, Story(trait=KEPT))
+    write_record(results, Story(trait=KEPT, seeds=[0]), trait="misalignment")
+    write_record(results, Story(trait=(0.02, 0.6, 0.03, 0.02, 0.02, 0.03)), trait="sycophancy")
+    write_record(results, Story(trait=(0.02, 0.4, 0.45, 0.6, 0.75, 0.9)), trait="misalignment", model="some/model")
+    write_record(results, Story(trait=(0.02, 0.8, 0.7, 0.6, 0.5, 0.4)), trait="bliss", model="some/model")
+    write_record(results, Story(seeds=[0, 1], diverged={1: "c3"}), trait="sycophancy", model="some/model")
+    write_record(results, Story(trait=KEPT), trait="sycophancy", model="other/model")
+    (results / "broken").mkdir()
+    (results / "broken" / "record.json").write_text("{}", encoding="utf-8")
+    return board.build(results, folder / "out").page
+
+
+@pytest.fixture
+def view(browser: webdriver.Chrome, page: Path) -> View:
+    """The page, freshly opened by its path."""
+    return View(browser).open(page)
+
+
+class View:
+    """The page as a reader sees it."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, page: Path, hash_: str = "") -> View:
+        """Open by path, not over HTTP."""
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get(page.as_uri() + hash_)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        WebDriverWait(self.driver, 10).until(
+            lambda d: d.execute_script("return document.documentElement.dataset.ready")
+        )
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> list[str]:
+        return [element.text for element in self.all(selector)]
+
+    def rows(self) -> list[WebElement]:
+        return [row for row in self.all("tbody .row") if row.is_displayed()]
+
+    def traits(self) -> list[str]:
+        return [row.find_element(By.CSS_SELECTOR, ".col-trait .name").text for row in self.rows()]
+
+    def selected(self) -> list[str]:
+        return [row.get_attribute("data-key") or "" for row in self.all("tbody .row.selected")]
+
+    def run(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+
+def test_the_page_opens_by_its_path_without_an_error(view: View) -> None:
+    """Opened as a file, the page draws its table and the console stays empty."""
+    assert [] == view.driver.get_log("browser")
+    assert len(view.rows()) == 7
+    assert view.one("#count").text == "7 records"
+
+
+def test_the_page_works_over_http_without_a_second_request(browser: webdriver.Chrome, page: Path) -> None:
+    """Served, it asks for nothing beyond itself."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    serve = functools.partial(Handler, directory=str(page.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.get(f"http://127.0.0.1:{server.server_port}/index.html")
+        view = View(browser)
+        view.wait_ready()
+        shown = len(view.rows())
+        server.shutdown()
+
+    assert (7, ["/index.html"]) == (shown, asked)
+
+
+def test_ranked_records_come_first_and_the_rest_say_why_not(view: View) -> None:
+    """Ranks count the ranked records; every other row is marked and gives its reason."""
+    ranks = [row.find_element(By.CSS_SELECTOR, ".col-rank").text.split("\n")[0] for row in view.rows()]
+    ranked = [rank for rank in ranks if rank.isdigit()]
+
+    assert [str(number + 1) for number in range(len(ranked))] == ranks[: len(ranked)]
+    assert "Not ranked: the first self-trained model lost the trait." in view.text(".why")
+    assert ["exploratory"] == view.text(".tag")
+
+
+def test_what_was_left_out_is_named(view: View) -> None:
+    """A broken record is listed below the table with its reason."""
+    listed = view.text(".left-out li")
+
+    assert len(listed) == 1
+    assert "results/broken" in listed[0]
+    assert "another schema" in listed[0]
+
+
+def test_headings_sort_and_say_so(view: View) -> None:
+    """Pressing a heading sorts by it, pressing it again turns the order, and `aria-sort` says which."""
+    heading = view.one("th[data-column=trait]")
+    heading.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    up = view.traits()
+
+    assert sorted(up) == up
+    assert heading.get_attribute("aria-sort") == "ascending"
+
+    heading.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+
+    assert sorted(up, reverse=True) == view.traits()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert len(view.all("[aria-sort]")) == 1
+
+
+def test_missing_numbers_sort_last_both_ways(view: View) -> None:
+    """A record without a number is at the end, whichever way the column is sorted."""
+    button = view.one("th[data-column=bound] button")
+    ends = []
+    for _ in range(2):
+        button.click()
+        ends.append(view.rows()[-1].find_element(By.CSS_SELECTOR, ".col-bound").text.split("\n")[0])
+
+    assert ["\u2013", "\u2013"] == ends
+
+
+def test_a_missing_number_gives_its_reason(view: View) -> None:
+    """An en dash carries the reason as its title and for screen readers."""
+    dash = view.one("tbody .col-bound .missing")
+
+    assert dash.get_attribute("title")
+    assert f"missing: {dash.get_attribute('title')}" in (dash.get_attribute("textContent") or "")
+
+
+def test_filters_combine_and_can_be_cleared(view: View) -> None:
+    """Trait, model and text narrow the table together; one press shows all again."""
+    Select(view.one("select[name=model]")).select_by_value("some/model")
+    Select(view.one("select[name=trait]")).select_by_value("misalignment")
+
+    assert ["misalignment"] == view.traits()
+    assert view.one("#count").text == "1 of 7 records"
+
+    view.one("input[name=text]").send_keys("decayed")
+
+    assert [] == view.traits()
+    assert view.one(".table-frame .notice").text == "No record passes these filters."
+
+    view.one(".clear").click()
+
+    assert len(view.rows()) == 7
+
+
+def test_the_first_records_are_plotted_at_once(view: View) -> None:
+    """With more than six records the first four of the ranking are selected."""
+    assert [row.get_attribute("data-key") for row in view.rows()[:4]] == view.selected()
+    assert len(view.all(".card")) == len(view.all(".chip")) == 4
+
+
+def test_each_selected_record_has_a_point_for_each_mean(view: View) -> None:
+    """The plot has one mark per record, checkpoint and panel that has a mean, and one table row beside it."""
+    assert len(view.all(".point")) == 4 * 2 * CHECKPOINTS
+    assert len(view.all(".numbers-table tbody tr")) == 4 * CHECKPOINTS
+    assert len({path.get_attribute("d") for path in view.all(".chip .marker")}) == 4
+
+
+def test_a_row_joins_and_leaves_the_plot(view: View) -> None:
+    """Clicking a row selects it, its box takes it out again, and the others keep their look."""
+    looks = view.text(".chip-name"), [c.get_attribute("class") for c in view.all(".chip")]
+    row = view.rows()[4]
+    row.find_element(By.CSS_SELECTOR, ".col-trait").click()
+
+    assert len(view.selected()) == 5
+
+    view.all("tbody .row.selected input")[0].click()
+    names, classes = view.text(".chip-name"), [c.get_attribute("class") for c in view.all(".chip")]
+
+    assert (looks[0][1:], looks[1][1:]) == (names[:3], classes[:3])
+    assert len(view.selected()) == 4
+
+
+def test_a_box_can_be_pressed_by_key(view: View) -> None:
+    """Selecting needs no pointer, and the focus stays where it was."""
+    box = view.rows()[5].find_element(By.TAG_NAME, "input")
+    box.send_keys(Keys.SPACE)
+
+    assert len(view.selected()) == 5
+    assert box == view.driver.switch_to.active_element
+
+
+def test_no_selection_says_what_to_do(view: View) -> None:
+    """An empty plot asks for a record."""
+    while view.all(".remove"):
+        view.one(".remove").click()
+
+    assert [] == view.all(".point")
+    assert "Choose a record" in view.one(".canvas").text
+
+
+def test_a_single_seed_has_its_own_kind_of_interval(view: View) -> None:
+    """Intervals about these very checkpoints are drawn dashed and explained."""
+    row = next(row for row in view.rows() if "exploratory" in row.text)
+    key = row.get_attribute("data-key")
+    if key not in view.selected():
+        row.find_element(By.TAG_NAME, "input").click()
+
+    assert len(view.all(f".point[data-key='{key}'] .whisker.artefact")) > CHECKPOINTS
+    assert "these very checkpoints" in view.one("figcaption").text
+
+
+def test_each_seed_can_be_shown(view: View) -> None:
+    """The toggle draws one thin line per seed and panel."""
+    rows = view.all("tbody .row.selected .col-evidence .name")
+    seeds = [int(row.text.split()[0]) for row in rows]
+    view.one("#each-seed").click()
+
+    assert 2 * sum(n for n in seeds if n > 1) == len(view.all(".series .seed"))
+
+
+def test_arrow_keys_read_the_numbers(view: View) -> None:
+    """From point to point by key; each shows its numbers and has them as its label."""
+    first = view.one(".point[tabindex='0']")
+    view.run("document.querySelector(\".point[tabindex='0']\").focus()")
+    view.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    now = view.driver.switch_to.active_element
+
+    assert first != now
+    assert now.get_attribute("data-at") == "1"
+    assert "cycle 0 (seeded)" in (now.get_attribute("aria-label") or "")
+    assert "Coherence" in view.one(".tip").text
+
+
+def test_the_panel_says_the_record_in_words(view: View, page: Path) -> None:
+    """A card holds the headline, four sentences, the count of moved seeds and the command that checks it."""
+    card = view.one(".card")
+    key = card.get_attribute("data-key") or ""
+    folder = next(p.parent for p in page.parents[1].rglob("record.json") if p.parent.name.startswith(key))
+    analysis = record.read(folder).analysis
+
+    assert analysis.headline == card.find_element(By.CSS_SELECTOR, ".headline").text
+    assert analysis.chain_law.transmission.sentence in card.text
+    assert analysis.beyond_margin.sentence in card.text
+    assert card.find_element(By.CSS_SELECTOR, ".command code").text.startswith("idembench verify ")
+
+
+def test_a_view_can_be_shared(view: View, page: Path) -> None:
+    """The address after a change shows the same view to someone else."""
+    view.one("th[data-column=drift] button").click()
+    view.one("th[data-column=drift] button").click()
+    Select(view.one("select[name=trait]")).select_by_value("bliss")
+    view.rows()[-1].find_element(By.TAG_NAME, "input").click()
+    before = view.traits(), view.selected(), view.run("return location.hash")
+
+    view.open(page, before[2])
+
+    assert before == (view.traits(), view.selected(), view.run("return location.hash"))
+    assert view.one("[aria-sort]").get_attribute("data-column") == "drift"
+
+
+def test_an_address_with_nonsense_is_ignored(view: View, page: Path) -> None:
+    """Unknown keys, filters and columns in an address change nothing."""
+    view.open(page, "#select=zzz&trait=%3Cimg%3E&sort=constructor&model=__proto__")
+
+    assert [] == view.driver.get_log("browser")
+    assert len(view.rows()) == 7
+    assert [] == view.selected()
+
+
+def test_the_skip_link_keeps_the_view(view: View) -> None:
+    """Jumping within the page does not reset what was chosen."""
+    view.all(".remove")[0].click()
+    view.run("document.querySelector('.skip').click()")
+
+    assert len(view.selected()) == 3
+
+
+def test_one_record_is_selected_at_once(browser: webdriver.Chrome, page: Path, tmp_path: Path) -> None:
+    """The report of a run is the same page with its record open."""
+    folder = next(path.parent for path in page.parents[1].rglob("record.json") if path.parent.name != "broken")
+
+    view = View(browser).open(board.build(folder, tmp_path).page)
+
+    assert (1, 1) == (len(view.rows()), len(view.selected()))
+    assert len(view.all(".point")) == 2 * CHECKPOINTS
+
+
+def test_an_empty_page_says_how_to_fill_it(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """Without records the page shows the command that makes one."""
+    (tmp_path / "results").mkdir()
+
+    view = View(browser).open(board.build(tmp_path / "results", tmp_path / "out").page)
+
+    assert "idembench run" in view.one("#table").text
+    assert [] == view.driver.get_log("browser")
+
+
+@pytest.mark.parametrize("width", [390, 820, 1400])
+def test_nothing_is_wider_than_the_screen(view: View, width: int) -> None:
+    """On a phone, a tablet and a desk the page never scrolls sideways."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    view.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        WebDriverWait(view.driver, 5).until(
+            lambda d: d.execute_script("return document.querySelector('.chart').clientWidth <= innerWidth")
+        )
+        widest = view.run("return document.documentElement.scrollWidth")
+    finally:
+        view.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    assert widest <= width
+
+
+CONTRAST = """
+const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d', { willReadFrequently: true });
+const read = (colour, under) => {
+  canvas.clearRect(0, 0, 1, 1);
+  canvas.fillStyle = `rgb(${under.join()})`; canvas.fillRect(0, 0, 1, 1);
+  canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+};
+const light = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = (node) => {
+  const chain = [];
+  for (let at = node; at; at = at.parentElement) chain.unshift(getComputedStyle(at).backgroundColor);
+  return chain.reduce((under, colour) => read(colour, under), [255, 255, 255]);
+};
+const poor = [];
+for (const node of document.querySelectorAll('main *, header *, footer *')) {
+  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  if (!own || !node.checkVisibility() || node.closest('.visually-hidden, option')) continue;
+  const style = getComputedStyle(node);
+  const under = ground(node);
+  const [a, b] = [light(read(node instanceof SVGElement ? style.fill : style.color, under)), light(under)];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${node.className.baseVal ?? node.className}: ${node.textContent.slice(0, 30)}`);
+}
+return poor;
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(view: View, theme: str) -> None:
+    """Every text stands out from its ground by at least 4.5 : 1."""
+    features = [{"name": "prefers-color-scheme", "value": theme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
+    view.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        view.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        poor = view.run(CONTRAST)
+    finally:
+        view.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    assert [] == poor
+
+
+def test_nothing_that_a_record_says_runs(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """Markup in every free string of a record is shown as text, and the policy has nothing to complain about."""
+    folder = write_record(tmp_path / "results", Story(diverged={1: "c3"}))
+    made = record.read(folder)
+    fields: dict[str, Any] = made.model_dump(mode="json")
+
+    def poison(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: value[key] if key in KEPT_KEYS else poison(value[key]) for key in value}
+        if isinstance(value, list):
+            return [poison(item) for item in value]
+        return NASTY if isinstance(value, str) and " " in value else value
+
+    fields = poison(fields)
+    fields["trait"] = fields["model"]["name"] = fields["judge"]["name"] = fields["protocol"]["pack"] = NASTY
+    fields["protocol"]["measuring"]["name"] = NASTY
+    poisoned = record.Record.model_validate_json(record.canonical_json(fields))
+    (folder / "record.json").write_bytes(poisoned.canonical())
+
+    built = board.build(tmp_path / "results", tmp_path / "out")
+    view = View(browser).open(built.page)
+    view.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+
+    assert built.records == 1
+    assert view.run("return window.ran") is None
+    assert [] == view.driver.get_log("browser")
+    assert view.run("return [...document.images, ...document.querySelectorAll('svg[onload]')].length") == 0
+    assert view.run("return document.scripts.length") == 2
+    assert NASTY in view.one(".headline").text
+    assert NASTY in view.one("tbody .col-model").text
+
+
+KEPT_KEYS = ("estimand", "error_from", "value", "values", "name", "definition", "cycle")
+
+
+def test_the_policy_refuses_what_the_page_does_not_need(view: View) -> None:
+    """Were there a hole after all: inline handlers, markup from strings and requests are refused."""
+    with pytest.raises(WebDriverException, match="TrustedScript"):
+        view.run("document.body.setAttribute('onclick', 'window.ran = 1')")
+    with pytest.raises(WebDriverException, match="TrustedHTML"):
+        view.run("document.body.innerHTML = '<b>x</b>'")
+    blocked = view.driver.execute_async_script(
+        "const done = arguments[0]; const image = new Image();"
+        "image.onerror = () => done(true); image.onload = () => done(false); image.src = 'http://127.0.0.1:9/x.png';"
+    )
+
+    assert view.run("return window.ran") is None
+    assert blocked
