@@ -66,14 +66,21 @@ def resolve(name: str) -> Model:
     shipped = embedded()
     if name in shipped:
         return _from_folder(shipped[name], name=name, revision=None)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = _expanded(name)
+    if name and path.is_dir():
         return _from_folder(path, name=f"local/{path.resolve().name}", revision=None)
     owner, slash, _ = name.partition("/")
     if name.startswith((".", "/", "~")) or not slash or owner == "toyland" or name.count("/") != 1:
         raise UnknownNameError("model", name, shipped, where="--model (a folder, a Hub id owner/name, or embedded)")
     repository, _, revision = name.partition("@")
     return _from_hub(repository, revision or "main")
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # a `~user` that this machine does not know
+        return Path(name)
 
 
 def export(name: str, folder: Path) -> list[str]:
@@ -86,8 +93,10 @@ def export(name: str, folder: Path) -> list[str]:
     shipped = embedded()
     if name not in shipped:
         raise UnknownNameError("embedded model", name, shipped)
-    if folder.exists() and any(folder.iterdir()):
-        raise ModelError("The folder is not empty.", where=str(folder), do="Name a new folder.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(
+            "There is something already.", expected="a new or empty folder", where=str(folder), do="Name a new folder."
+        )
     files = sorted(path for path in shipped[name].iterdir() if path.is_file())
     for path in files:
         write_bytes(folder / path.name, path.read_bytes())
@@ -125,6 +134,15 @@ def _from_hub(repository: str, revision: str) -> Model:
 
 def _from_folder(folder: Path, *, name: str, revision: str | None) -> Model:
     names = {path.name for path in folder.iterdir()}
+    if "adapter_config.json" in names:
+        # transformers would follow it to the base model that it names, wherever that is.
+        raise ModelError(
+            "This folder holds an adapter.",
+            expected="the folder of a whole model",
+            found="adapter_config.json",
+            where=str(folder),
+            do="Merge the adapter into its base model and save that.",
+        )
     if "config.json" not in names:
         raise ModelError(
             "This folder holds no model.",
@@ -141,10 +159,18 @@ def _from_folder(folder: Path, *, name: str, revision: str | None) -> Model:
             where=str(folder),
             do="Pickled weights run code when they are loaded; save the model again with safetensors."
             if pickles
-            else "Pass the folder of a whole model, not of an adapter.",
+            else "Pass the folder of a whole model.",
         )
     for header in ("config.json", "tokenizer_config.json"):
-        if header in names and (read_json(folder / header) or {}).get("auto_map"):
+        content = read_json(folder / header) if header in names else {}
+        if not isinstance(content, dict):
+            raise ModelError(
+                "A model's configuration does not hold.",
+                expected="a JSON object",
+                found=f"{type(content).__name__} in {header}",
+                where=str(folder),
+            )
+        if content.get("auto_map"):
             raise ModelError(
                 "This model asks for remote code.",
                 expected="an architecture that transformers has",
@@ -202,7 +228,18 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    check_prefix(tokenizer, "are you there?", "yes, i am.", where=model.name)
+    try:
+        check_prefix(tokenizer, "are you there?", "yes, i am.", where=model.name)
+    except ModelError:
+        raise
+    except Exception as error:  # a template is a program, and may fail in any way
+        raise ModelError(
+            "The chat template does not render a plain dialogue.",
+            expected="one turn of a user and one of an assistant",
+            found=str(error),
+            where=f"{model.name} ({model.folder})",
+            do="Use the instruct version of the model.",
+        ) from error
     return tokenizer
 
 
@@ -245,6 +282,7 @@ def load(model: Model, execution: Execution) -> PreTrainedModel:
         EnvironmentProblem: If the device is not there, or is several.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(execution.threads)
@@ -258,16 +296,27 @@ def load(model: Model, execution: Execution) -> PreTrainedModel:
             do="Set CUDA_VISIBLE_DEVICES to one of them, or use --device cpu.",
         )
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any
+        loaded, report = AutoModelForCausalLM.from_pretrained(
             model.folder,
             dtype=getattr(torch, execution.dtype),
             attn_implementation=execution.attention,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             "The model cannot be loaded.", found=str(error).splitlines()[0], where=str(model.folder)
         ) from error
+    if report["missing_keys"]:
+        # transformers would go on with random weights in their place.
+        raise ModelError(
+            "The weights do not cover the model.",
+            expected="every tensor of the architecture",
+            found=f"missing: {', '.join(sorted(report['missing_keys'])[:4])}",
+            where=str(model.folder),
+            do="Save the whole causal language model, its head included.",
+        )
     placed: PreTrainedModel = loaded.to(execution.device)
     return placed
