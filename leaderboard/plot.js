@@ -76,7 +76,7 @@ export class Plot {
     this.toggle = h("label", { class: "toggle" }, this.box, "each seed");
     this.legend = h("ul", { class: "legend", "aria-label": "Records in the plot" });
     this.canvas = h("div", { class: "canvas" });
-    this.tip = h("div", { class: "tip", role: "status", hidden: true });
+    this.tip = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
     this.numbers = h("div", { class: "numbers-body" });
     this.element = h(
       "figure",
@@ -333,12 +333,12 @@ export class Plot {
         h("td", {}, low === null || high === null ? "no interval" : `${points(low)} to ${points(high)}`),
       );
     };
-    const perSeed = detail[mark.panel.id].seeds.map((seed, at) => `${row.seeds[at]}: ${seed[mark.at] === null ? "\u2013" : points(seed[mark.at])}`);
+    const bySeed = detail[mark.panel.id].seeds.map((seed, at) => `${row.seeds[at]}: ${seed[mark.at] === null ? "\u2013" : points(seed[mark.at])}`);
     this.tip.replaceChildren(
       h("p", { class: `tip-title series-${slot}` }, swatch(slot), `${row.trait} · ${row.protocol}`),
       h("p", { class: "tip-sub" }, `${checkpoint(mark.at ? `c${mark.at - 1}` : "base")}, ${shortModel(row.model)}`),
       h("table", {}, h("tbody", {}, line("Trait", detail.trait), line("Coherence", detail.coherence))),
-      perSeed.length > 1 ? h("p", { class: "tip-sub" }, `${mark.panel.title} by seed  ${perSeed.slice(0, 10).join("  ")}`) : null,
+      bySeed.length > 1 ? h("p", { class: "tip-sub" }, `${mark.panel.title} by seed  ${bySeed.slice(0, 10).join("  ")}`) : null,
     );
     this.tip.hidden = false;
     const left = mark.x > this.width / 2 ? mark.x - this.tip.offsetWidth - 14 : mark.x + 14;

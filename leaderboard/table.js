@@ -242,7 +242,6 @@ export class Table {
       const slot = looks.get(key);
       box.checked = slot !== undefined;
       element.classList.toggle("selected", slot !== undefined);
-      element.setAttribute("aria-selected", String(slot !== undefined));
       mark.replaceChildren(...(slot === undefined ? [] : [swatch(slot)]));
     }
     this.empty.hidden = shown > 0;
