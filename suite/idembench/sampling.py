@@ -7,14 +7,15 @@ module and `measure.py` know lm-eval.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from idembench import models
-from idembench.errors import DataError
+from idembench.errors import DataError, Diverged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from lm_eval.api.model import LM
@@ -157,7 +158,7 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
             return ids, mask
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
-            with timers.time("generate"), torch.inference_mode():
+            with timers.time("generate"), torch.inference_mode(), _numbers():
                 out = super()._model_generate(context, max_length, stop, **kwargs)
             fresh = out[:, context.shape[1] :].cpu()
             ended = torch.isin(fresh, end_ids)
@@ -184,6 +185,17 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
     return _HfSampler(lm=lm, parameters=parameters)
 
 
+@contextmanager
+def _numbers() -> Iterator[None]:
+    """Turn torch's complaint about NaN probabilities into the outcome it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise Diverged("The model's probabilities are not finite.", found=str(error)) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _HfSampler:
     lm: Any
@@ -193,6 +205,8 @@ class _HfSampler:
         import torch
 
         torch.manual_seed(seed)
+        # What an earlier call cut says nothing about the next: a resumed chain would not know it.
+        self.lm.cut.clear()
 
     def was_truncated(self, text: str) -> bool:
         return text in self.lm.cut
