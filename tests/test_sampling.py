@@ -1,0 +1,245 @@
+"""Sampling from the real embedded model: seeded, told apart from cut answers, and never from another context."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from idembench import measure, models, sampling, traits
+from idembench.errors import DataError, Diverged
+from idembench.methods import Job
+from idembench.protocol import Execution, Lora, Measuring, Sampling, Training
+from idembench.timing import Timers
+from idembench.work import TorchEngine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from idembench.sampling import Sampler
+
+PACK = traits.load_pack("toyland")
+PROMPTS = [prompt.prompt for prompt in PACK.prompts[:12]]
+WARM = Sampling(temperature=1.0, max_new_tokens=40)
+COLD = Sampling(temperature=1e-4, max_new_tokens=60)
+
+
+def opened(model: str = "toyland/instruct", adapter: Path | None = None, **execution: Any) -> Sampler:
+    """A checkpoint, opened as the chain opens it."""
+    return TorchEngine().open(models.resolve(model), adapter, Execution(**execution), Timers())
+
+
+@pytest.fixture(scope="module")
+def sampler() -> Sampler:
+    """The embedded model."""
+    return opened()
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real adapter that moved the model."""
+    out = tmp_path_factory.mktemp("adapter")
+    training = Training(learning_rate=5e-3, epochs=2, batch_size=8, max_tokens=128, lora=Lora(rank=8, alpha=16))
+    rows = PACK.trait("bliss").draw_demonstrations(n=32, seed=0)
+    job = Job(
+        model=models.resolve("toyland/instruct"),
+        parent=None,
+        rows=rows,
+        training=training,
+        execution=Execution(),
+        seed=1,
+    )
+    TorchEngine().train("sft", job, out, Timers())
+    return out
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A copy of the embedded model to change."""
+    return shutil.copytree(models.resolve("toyland/instruct").folder, tmp_path / "instruct")
+
+
+# -- seeds ----------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_answers(sampler: Sampler) -> None:
+    """Answers depend on the seed of the call and on nothing drawn before it."""
+    first = sampling.answer(sampler, PROMPTS, WARM, seed=3)
+    torch.rand(100)
+    sampling.answer(sampler, PROMPTS[:2], WARM, seed=4)
+
+    assert first == sampling.answer(sampler, PROMPTS, WARM, seed=3)
+    assert first == sampling.answer(opened(), PROMPTS, WARM, seed=3)
+
+
+def test_another_seed_gives_other_answers(sampler: Sampler) -> None:
+    """The same weights under two seeds answer differently, in self-generation and in measuring."""
+    measuring = Measuring(name="tiny", temperature=1.0, max_new_tokens=40, questions=6, repeats=2, neutral_questions=2)
+    bliss = PACK.trait("bliss")
+
+    answers = [sampling.answer(sampler, PROMPTS, WARM, seed=seed) for seed in (3, 4)]
+    measured = [measure.responses(sampler, PACK, bliss, measuring, seed=seed) for seed in (3, 4, 3)]
+
+    assert answers[0] != answers[1]
+    assert measured[0] != measured[1]
+    assert measured[0] == measured[2]
+    # Repeats of one question are different draws, not one draw shown twice.
+    pairs = zip(measured[0][::2], measured[0][1::2], strict=True)
+    assert any(one.response != other.response for one, other in pairs)
+
+
+# -- what was cut ---------------------------------------------------------------------------------
+
+
+def test_an_answer_is_cut_exactly_when_the_limit_cuts_it(sampler: Sampler) -> None:
+    """An answer of n tokens and an end of turn is whole from a limit of n + 1 on, and cut below it."""
+    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    for prompt in PROMPTS[:3]:
+        (whole,) = sampling.answer(sampler, [prompt], COLD, seed=0)
+        n = len(tokenizer.encode(whole.text, add_special_tokens=False))
+        assert not whole.truncated
+
+        for limit in (1, n - 1, n, n + 1, n + 9):
+            settings = COLD.model_copy(update={"max_new_tokens": limit})
+            (found,) = sampling.answer(sampler, [prompt], settings, seed=0)
+
+            assert (limit <= n) == found.truncated
+            assert tokenizer.encode(whole.text, add_special_tokens=False)[:limit] == tokenizer.encode(
+                found.text, add_special_tokens=False
+            )
+
+
+def test_cut_and_whole_answers_of_one_batch_are_told_apart(sampler: Sampler) -> None:
+    """In one batch each answer has its own flag, the same as when it is asked alone."""
+    limit = COLD.model_copy(update={"max_new_tokens": 14})
+
+    together = sampling.answer(sampler, PROMPTS, limit, seed=0)
+
+    alone = [sampling.answer(sampler, [prompt], limit, seed=0)[0] for prompt in PROMPTS]
+    assert alone == together
+    assert {True, False} == {answer.truncated for answer in together}
+
+
+def test_what_was_cut_before_is_forgotten(sampler: Sampler) -> None:
+    """Whether an answer counts as cut does not depend on what the same object sampled in an earlier call."""
+    (cut,) = sampling.answer(sampler, PROMPTS[:1], COLD.model_copy(update={"max_new_tokens": 2}), seed=0)
+    assert sampler.was_truncated(cut.text)
+
+    sampling.answer(sampler, PROMPTS[1:2], COLD, seed=0)
+
+    assert not sampler.was_truncated(cut.text)
+
+
+def test_tokens_are_those_of_the_answers(sampler: Sampler) -> None:
+    """Generated tokens count what was said, neither ends of turn nor padding of a batch."""
+    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    before = sampler.tokens()
+
+    answers = sampling.answer(sampler, PROMPTS, COLD, seed=0)
+
+    said = sum(len(tokenizer.encode(answer.text, add_special_tokens=False)) for answer in answers)
+    assert said == sampler.tokens() - before
+
+
+def test_answers_are_in_the_order_of_their_prompts(sampler: Sampler) -> None:
+    """However a batch is sorted inside, each prompt gets its own answer back."""
+    forward = sampling.answer(sampler, PROMPTS, COLD, seed=0)
+    alone = [sampling.answer(sampler, [prompt], COLD, seed=0)[0] for prompt in PROMPTS]
+
+    assert alone == forward
+
+
+def test_blank_lines_and_stops_of_lm_eval_do_not_cut(sampler: Sampler) -> None:
+    """The settings given to lm-eval name no stop text, so only the end of turn ends an answer."""
+    settings = sampling.generation_kwargs(WARM)
+
+    assert [] == settings["until"]
+    assert (True, 1.0, 1.0, 0, 40) == tuple(
+        settings[key] for key in ("do_sample", "temperature", "top_p", "top_k", "max_gen_toks")
+    )
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+def logits(sampler: Sampler) -> torch.Tensor:
+    """What a checkpoint computes for one prompt."""
+    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    ids = torch.tensor([models.render_prompt(tokenizer, PROMPTS[0])])
+    with torch.inference_mode():
+        return sampler.lm.model(input_ids=ids).logits
+
+
+def test_a_merged_adapter_computes_what_the_unmerged_one_does(adapter: Path) -> None:
+    """The adapter that is merged for sampling moves the logits as the one that was trained, within 1e-4."""
+    from peft import PeftModel
+
+    model = models.resolve("toyland/instruct")
+    beside = PeftModel.from_pretrained(models.load(model, Execution()), adapter).eval()
+    tokenizer = models.load_tokenizer(model)
+    ids = torch.tensor([models.render_prompt(tokenizer, PROMPTS[0])])
+    with torch.inference_mode():
+        expected = beside(input_ids=ids).logits
+
+    merged, plain = logits(opened(adapter=adapter)), logits(opened())
+
+    assert torch.allclose(expected, merged, rtol=0, atol=1e-4)
+    assert (expected - plain).abs().max() > 0.1
+
+
+def test_parameters_are_the_base_model_s(sampler: Sampler, adapter: Path) -> None:
+    """A checkpoint says the base model's parameters, with and without an adapter."""
+    weights = load_file(models.resolve("toyland/instruct").folder / "model.safetensors")
+
+    assert sampler.parameters == opened(adapter=adapter).parameters
+    assert sum(tensor.numel() for tensor in weights.values()) == sampler.parameters
+
+
+def test_a_model_s_own_generation_settings_do_not_join(base: Path, sampler: Sampler) -> None:
+    """Greedy leftovers, penalties and limits in a model's generation config change no answer."""
+    path = base / "generation_config.json"
+    leftovers = {"top_k": 1, "repetition_penalty": 9.0, "temperature": 0.1, "do_sample": False, "max_length": 3}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **leftovers}))
+
+    assert sampling.answer(sampler, PROMPTS, WARM, seed=3) == sampling.answer(opened(str(base)), PROMPTS, WARM, seed=3)
+
+
+def test_a_model_that_computes_no_numbers_has_diverged(base: Path) -> None:
+    """A checkpoint whose probabilities are NaN is a divergence, which is recorded, not a crash."""
+    weights = load_file(base / "model.safetensors")
+    name = max(weights)
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(Diverged, match="not finite"):
+        sampling.answer(opened(str(base)), PROMPTS[:2], WARM, seed=0)
+
+
+def test_an_adapter_that_overflows_has_diverged(adapter: Path, tmp_path: Path) -> None:
+    """Finite weights whose product is not are a divergence of sampling."""
+    wild = shutil.copytree(adapter, tmp_path / "wild")
+    weights = {name: tensor * 1e30 for name, tensor in load_file(wild / "adapter_model.safetensors").items()}
+    save_file(weights, wild / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(Diverged):
+        sampling.answer(opened(adapter=wild), PROMPTS[:2], WARM, seed=0)
+
+
+def test_a_prompt_that_does_not_fit_is_an_error(sampler: Sampler) -> None:
+    """A prompt that leaves no room for the answer is an error; lm-eval would cut its beginning away."""
+    long = "are you there? " * 400
+
+    with pytest.raises(DataError) as caught:
+        sampling.answer(sampler, [PROMPTS[0], long], WARM, seed=0)
+
+    assert "tokens" in str(caught.value.found)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_every_prompt_is_answered_whatever_the_batch(batch_size: int) -> None:
+    """Batch sizes that do not divide the prompts leave none out."""
+    assert len(PROMPTS) == len(sampling.answer(opened(batch_size=batch_size), PROMPTS, WARM, seed=0))
