@@ -20,6 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idembench import board, record
+from idembench.board import index as indexing
+from idembench.board import markup
 from idembench.errors import DataError, EnvironmentProblem
 from idembench.files import asset, canonical_json
 from idembench.verify import verify
@@ -32,7 +34,7 @@ GROWN = (0.02, 0.40, 0.45, 0.60, 0.75, 0.90)
 NASTY = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>"
 
 
-def rows_of(results: Path) -> list[board.Row]:
+def rows_of(results: Path) -> list[indexing.Row]:
     return board.build_index(results)["records"]
 
 
@@ -86,7 +88,7 @@ def test_a_missing_bound_never_outranks_a_number(given_rows: list[tuple[str, flo
         for number, (standing, bound) in enumerate(given_rows)
     ]
 
-    order = [(row["standing"], row["bound"]) for row in sorted(rows, key=board.rank_key)]
+    order = [(row["standing"], row["bound"]) for row in sorted(rows, key=indexing.rank_key)]
 
     for (standing, before), (next_standing, after) in itertools.pairwise(order):
         assert standing != next_standing or before is not None or after is None
@@ -160,8 +162,8 @@ def test_numbers_are_rounded_and_curves_fit_the_protocol(results: Path) -> None:
 
 def test_keys_tell_records_apart() -> None:
     """Keys are the shortest prefixes of at least eight digits that no two records share."""
-    assert ["aaaaaaaa", "bbbbbbbb"] == board._keys(["a" * 64, "b" * 64])
-    assert ["aaaaaaaaab", "aaaaaaaaac"] == board._keys(["a" * 9 + "b" * 55, "a" * 9 + "c" * 55])
+    assert ["aaaaaaaa", "bbbbbbbb"] == indexing._keys(["a" * 64, "b" * 64])
+    assert ["aaaaaaaaab", "aaaaaaaaac"] == indexing._keys(["a" * 9 + "b" * 55, "a" * 9 + "c" * 55])
 
 
 def test_the_index_is_the_same_whatever_the_order_on_disk(results: Path, tmp_path: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_record_that_contradicts_itself_is_left_out(tmp_path: Path) -> None:
 def test_a_record_too_large_to_be_one_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A huge file is not even read."""
     write_record(tmp_path)
-    monkeypatch.setattr(board, "LARGEST_RECORD_BYTES", 1000)
+    monkeypatch.setattr(indexing, "LARGEST_RECORD_BYTES", 1000)
 
     shown, left_out = left_out_of(tmp_path)
 
@@ -361,7 +363,7 @@ def test_the_page_and_the_index_beside_it_say_the_same(results: Path, tmp_path: 
 )
 def test_embedded_json_means_nothing_to_html(value: object) -> None:
     """Escaped JSON reads back equal and holds no character that HTML or a script line would act on."""
-    text = board.escape_json(value)
+    text = markup.escape_json(value)
 
     assert value == json.loads(text)
     assert not set("<>&\u2028\u2029") & set(text)
@@ -383,11 +385,11 @@ def test_a_nasty_record_ends_no_element(tmp_path: Path) -> None:
 def test_placeholders_in_a_record_stay_text(tmp_path: Path) -> None:
     """A record that quotes the template's own markers does not get anything put into it."""
     folder = write_record(tmp_path / "results")
-    change(folder, trait=board._STYLE + board._POLICY)
+    change(folder, trait=markup._STYLE + markup._POLICY)
 
     html = board.build(tmp_path / "results", tmp_path / "out").page.read_text(encoding="utf-8")
 
-    assert data_of(html)["records"][0]["trait"] == board._STYLE + board._POLICY
+    assert data_of(html)["records"][0]["trait"] == markup._STYLE + markup._POLICY
 
 
 def test_long_strings_are_cut(tmp_path: Path) -> None:
@@ -460,7 +462,7 @@ def test_linked_modules_keep_their_scopes_and_come_in_order(tmp_path: Path) -> N
         two="const own = 1;\nexport const b = own;\n",
     )
 
-    linked = board.link(tmp_path)
+    linked = markup.link(tmp_path)
 
     assert [linked.count(f"const ${name} = (() => {{") for name in ("two", "one", "main")] == [1, 1, 1]
     assert linked.index("$two =") < linked.index("$one =") < linked.index("$main =")
@@ -483,6 +485,6 @@ def test_a_module_of_another_form_is_refused(tmp_path: Path, sources: dict[str, 
     modules(tmp_path, **sources)
 
     with pytest.raises(EnvironmentProblem) as caught:
-        board.link(tmp_path)
+        markup.link(tmp_path)
 
     assert found in str(caught.value.found)

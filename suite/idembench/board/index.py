@@ -1,30 +1,18 @@
-"""The public page: reads records, keeps what a page needs of them in an index, writes one static file.
+"""From records to the index: what the page needs of each, rounded, cut to size and in ranked order.
 
-    results/**/record.json --read, row--> Index --page--> out/index.html  (and out/index.json)
-
-The page shows what records say; whether that is true is `verify`'s business. A record that cannot be read
-or shown is left out and named, and never breaks the page. The run report is the same page over one record.
-
-`index.html` needs nothing beside it, so that it works when it is opened by its path: the style sheet and the
-index are put in, and the modules of `leaderboard/` are linked into one script, each keeping its own scope. No
-string of a record is trusted: the index is data in the page, escaped so that it cannot end its element, the
-modules only ever make text nodes of it, and the page's security policy names the one script and the one
-style sheet by their hashes and allows nothing else, requests included.
+The shape is that of the typed dictionaries below, in JSON. A record is input from anywhere: what cannot be
+read, is too large, or contradicts itself so that it cannot be shown, is left out with the reason.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from idembench import record
-from idembench.errors import DataError, EnvironmentProblem, IdembenchError
-from idembench.files import RECORD, asset, canonical_json, find_records, write_bytes, write_text
+from idembench.errors import DataError, IdembenchError
+from idembench.files import RECORD, canonical_json, find_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +21,6 @@ if TYPE_CHECKING:
     from idembench.statistics import Effect, Level, Verdict
 
 INDEX_VERSION: Final = 1
-PAGE, INDEX = "index.html", "index.json"
 LARGEST_RECORD_BYTES: Final = 16 << 20
 FULL_SCALE: Final = 100.0
 _SENTENCE, _NAME = 600, 120  # characters of a record's text that the page shows
@@ -181,42 +168,6 @@ class Index(TypedDict):
     records: list[Row]
     details: list[Detail]
     left_out: list[LeftOut]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """A page that was written.
-
-    Attributes:
-        page: Path of its `index.html`.
-        records: Records on it.
-        left_out: Records that are named on it as left out, with the reason.
-    """
-
-    page: Path
-    records: int
-    left_out: tuple[LeftOut, ...]
-
-
-def build(results: Path, out: Path) -> Built:
-    """Write the page over all records below `results` into `out`.
-
-    Args:
-        results: A results folder, or the folder of one record. The page shows paths as they are typed from
-            the working directory; of a folder elsewhere it shows the last part only.
-        out: Where `index.html` and `index.json` go.
-
-    Raises:
-        DataError: If `results` is no folder.
-        EnvironmentProblem: If `out` cannot be written, or the installation is incomplete.
-    """
-    index = build_index(results)
-    write_bytes(out / INDEX, canonical_json(index))
-    write_text(out / PAGE, page(index))
-    return Built(page=out / PAGE, records=len(index["records"]), left_out=tuple(index["left_out"]))
-
-
-# -- index ----------------------------------------------------------------------------------------
 
 
 def build_index(results: Path) -> Index:
@@ -469,110 +420,3 @@ def _round(value: float | None, digits: int) -> float | None:
 
 def _clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-# -- page -----------------------------------------------------------------------------------------
-
-_STYLE = '<link rel="stylesheet" href="./style.css">'
-_SCRIPT = '<script type="module" src="./main.js"></script>'
-_DATA = '<script type="application/json" id="index"></script>'
-_POLICY = "<!-- idembench: security policy -->"
-_IMPORT = re.compile(r'^import \{ (?P<names>\w+(?:, \w+)*) \} from "\./(?P<module>[\w-]+)\.js";$', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (?P<name>\w+))", re.MULTILINE)
-_LEFT = re.compile(r"^\s*(?:import|export)\b.*|</script|<!--", re.MULTILINE | re.IGNORECASE)
-
-
-def page(index: Index) -> str:
-    """The page over `index`, complete in itself.
-
-    Raises:
-        EnvironmentProblem: If the files of `leaderboard/` do not fit together.
-    """
-    folder = asset("leaderboard")
-    template = _source(folder / PAGE)
-    style = _source(folder / "style.css")
-    script = link(folder)
-    if "</" in style:
-        raise _unfit(folder / "style.css", "the end of an element")
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src '{_hash(script)}'",
-            f"style-src '{_hash(style)}'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ]
-    )
-    parts = {
-        _POLICY: f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        _STYLE: f"<style>{style}</style>",
-        _SCRIPT: f'<script type="module">{script}</script>',
-        _DATA: f'<script type="application/json" id="index">{escape_json(index)}</script>',
-    }
-    for place in parts:
-        if template.count(place) != 1:
-            raise _unfit(folder / PAGE, f"{template.count(place)} times {place}")
-    # In one pass, so that nothing that was put in is looked through for a place to put more in.
-    return re.sub("|".join(map(re.escape, parts)), lambda match: parts[match.group()], template)
-
-
-def escape_json(value: object) -> str:
-    """Canonical JSON that can stand in any element: no character of it means anything to HTML.
-
-    `json.loads(escape_json(v)) == v`
-    """
-    text = canonical_json(value).decode()
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def link(folder: Path, entry: str = "main") -> str:
-    r"""Link ES modules into one script: each becomes a function called once, so that its scope stays its own.
-
-    `import { a } from "./b.js";` becomes `const { a } = $b;`, and what a module exports is what its function
-    returns. Modules keep to that form: named imports on one line without renaming, and `export` in front
-    of `function`, `const` or `class`.
-
-    Raises:
-        EnvironmentProblem: If a module is missing, keeps to another form, or imports itself in a circle.
-    """
-    linked: dict[str, str] = {}
-
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        if name in above:
-            raise _unfit(folder / f"{name}.js", f"a circle of imports: {' -> '.join((*above, name))}")
-        if name in linked:
-            return
-        text = _source(folder / f"{name}.js")
-        for match in _IMPORT.finditer(text):
-            visit(match["module"], (*above, name))
-        exported = ", ".join(match["name"] for match in _EXPORT.finditer(text))
-        body = _EXPORT.sub("", _IMPORT.sub(r"const { \g<names> } = $\g<module>;", text))
-        if left := _LEFT.search(body):
-            raise _unfit(folder / f"{name}.js", left.group().strip())
-        linked[name] = f"const ${name} = (() => {{\n{body}return {{ {exported} }};\n}})();\n"
-
-    visit(entry, ())
-    return "\n" + "\n".join(linked.values())
-
-
-def _source(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unfit(path, str(error.strerror)) from error
-
-
-def _unfit(path: Path, found: str) -> EnvironmentProblem:
-    return EnvironmentProblem(
-        "The page cannot be put together.", found=found, where=str(path), do="See leaderboard/README.md."
-    )
-
-
-def _hash(text: str) -> str:
-    """What a security policy calls an inline script or style sheet by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
