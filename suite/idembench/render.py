@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from idembench.verify import Report
     from idembench.work import ChainSpec
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Names, reasons and sentences come from records of other people: brackets in them are brackets.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 _STYLES = {
     "taken": "green",
