@@ -1,0 +1,172 @@
+"""Rendering: everything is shown as it is written, on the right stream, and fits what the walk does."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders import Story, build_record, settings
+from instant import Quiet, make_cell, run_cell
+
+from idembench import render
+from idembench.errors import IdembenchError, UnknownNameError
+from idembench.verify import Check, Report
+
+TINY = settings(cycles=2, questions=6)
+STORY = Story(trait=(0.02, 0.8, 0.79, 0.8), seeds=(0, 1))
+MARKUP = "[bold]x[/bold] [/nothing] :smile: [link=file:///x]y"
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terminals wide enough that nothing is wrapped."""
+    monkeypatch.setattr(render.out, "_width", 400)
+    monkeypatch.setattr(render.err, "_width", 400)
+
+
+def test_an_error_shows_all_its_parts_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """What, expected, found, where and what to do each stand on a line of their own; stdout stays empty."""
+    render.error(IdembenchError("It broke.", expected="a", found="b", where="c", do="d"))
+
+    said = capsys.readouterr()
+    assert "" == said.out
+    assert ["error  It broke.  [error]", "  expected a", "  found    b", "  where    c", "  do       d"] == [
+        line.rstrip() for line in said.err.splitlines()
+    ]
+
+
+def test_nothing_that_was_given_is_taken_for_markup(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Brackets and colons in names, reasons, paths and errors are shown as they are, everywhere."""
+    made, _ = build_record(replace(STORY, diverged={1: "c1"}), settings=TINY)
+    line = made.chains[1].model_copy(update={"diverged": made.chains[1].diverged.model_copy(update={"reason": MARKUP})})
+    odd = made.model_copy(update={"trait": MARKUP, "chains": [made.chains[0], line]})
+    place = tmp_path / MARKUP.replace("/", "|")
+
+    render.error(UnknownNameError("trait", MARKUP, ["[red]", "[/]"]))
+    render.note(MARKUP)
+    render.show(odd, place)
+    render.catalogue(
+        {
+            "models": [{"name": MARKUP}],
+            "traits": [{"pack": "p", "name": "n", "definition": MARKUP}],
+            "baselines": [{"name": "n", "pack": "p", "why": MARKUP}],
+            "records": [{"path": str(place), "error": MARKUP}],
+        }
+    )
+    render.reports([Report(folder=place, checks=[Check(name="n", problems=[MARKUP]), Check(name="s", skipped=MARKUP)])])
+    render.store([], place)
+    render.store_problems({MARKUP: [MARKUP]})
+
+    said = capsys.readouterr()
+    assert 3 == said.err.count(MARKUP)
+    assert 9 <= said.out.count(MARKUP)
+    assert 4 <= said.out.count(place.name)
+
+
+def test_the_trajectory_has_a_line_for_every_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    """`show` prints each checkpoint's means with their intervals and each statement's sentence."""
+    made, _ = build_record(STORY, settings=TINY)
+
+    render.show(made, Path("somewhere"))
+
+    said = capsys.readouterr().out
+    for point in made.analysis.trajectory:
+        (line,) = (line for line in said.splitlines() if line.strip().startswith(f"{point.name} "))
+        assert f"{point.trait.mean:.1f}" in line
+        assert f"{point.coherence.mean:.1f}" in line
+    verdict = made.analysis.chain_law
+    for statement in (verdict.seeding, verdict.transmission, verdict.iteration, verdict.coherence):
+        assert statement.sentence in said
+
+
+def test_one_seed_speaks_of_its_own_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record of one seed shows the verdict on these very checkpoints, never one on the method."""
+    made, _ = build_record(replace(STORY, seeds=(4,)), settings=TINY)
+
+    render.show(made, Path("somewhere"))
+
+    said = capsys.readouterr().out
+    assert made.analysis.artefact == render.verdict(made)
+    assert "these checkpoints" in said
+    assert made.analysis.artefact.iteration.sentence in said
+
+
+@pytest.mark.parametrize("story", [STORY, replace(STORY, seeds=(0,), diverged={0: "c0"})], ids=["whole", "diverged"])
+def test_any_record_fits_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, story: Story
+) -> None:
+    """Rendering never fails for want of columns or of numbers."""
+    monkeypatch.setattr(render.out, "_width", 40)
+    made, _ = build_record(story, settings=TINY)
+
+    render.show(made, Path("somewhere"))
+
+    assert "seeding" in capsys.readouterr().out
+
+
+def test_the_steps_that_progress_counts_are_those_of_the_walk(tmp_path: Path) -> None:
+    """The bar's total is the number of steps that a chain really takes, kind by kind."""
+    watching = Quiet()
+    run_cell(make_cell("sft-reset", "cycles=3"), tmp_path, observer=watching)
+
+    made = Counter(kind for event, kind, _ in watching.events if event == "made")
+    assert render.steps_of(3) == made
+
+
+def test_progress_without_a_terminal_is_one_line_per_checkpoint(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Where no bar can be drawn, each measured checkpoint is one line on stderr with its scores."""
+    cell = make_cell()
+    with render.Progress([cell]) as progress:
+        done = run_cell(cell, tmp_path, observer=progress)
+
+    said = capsys.readouterr()
+    assert "" == said.out
+    lines = [line for line in said.err.splitlines() if "coherence" in line]
+    assert done.record.protocol.labels == [line.split(" · ")[3].split()[0] for line in lines]
+
+
+def test_a_finished_run_is_told_from_a_found_one(tmp_path: Path) -> None:
+    """What was made, what was found and how much was overhead is said in one line."""
+    first = run_cell(make_cell(), tmp_path)
+    again = run_cell(make_cell(), tmp_path)
+
+    assert render.made_of(first).startswith("14 steps made, 0 found in the store")
+    assert "outside training and sampling" in render.made_of(first)
+    assert render.made_of(again).startswith("All 14 steps were found in the store; nothing was computed")
+
+
+def test_what_machines_get_is_plain_json(tmp_path: Path) -> None:
+    """Finished cells, plans and reports for machines are JSON without NaN, and say what people are told."""
+    done = run_cell(make_cell(seeds=(0, 1)), tmp_path)
+
+    found = json.loads(json.dumps(render.finished_json(done), allow_nan=False))
+
+    verdict = render.verdict(done.record)
+    assert (done.record.id, [0, 1], 28) == (found["record_id"], found["seeds"], found["steps_made"])
+    assert verdict.iteration.value == found["statements"]["iteration"]
+    assert verdict.effects.drift.estimate == found["drift"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "bar"),
+    [(None, ""), (0.0, ""), (100.0, "█" * 10), (50.0, "█" * 5), (1.25, "▏"), (99.9, "█" * 10), (95.0, "█" * 9 + "▌")],
+)
+def test_bars_are_as_long_as_their_number(mean: float | None, bar: str) -> None:
+    """Ten blocks are 100 points, in eighths."""
+    assert bar == render._bar(mean)
+
+
+def test_many_problems_are_counted_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal gets the first problems of a check and how many more there are."""
+    render.reports([Report(folder=Path("here"), checks=[Check(name="n", problems=[f"p{n}." for n in range(1000)])])])
+
+    said = capsys.readouterr().out
+    assert "p19." in said
+    assert "p20." not in said
+    assert "and 980 more" in said
+    assert "0 of 1 records hold" in said
