@@ -10,6 +10,7 @@ lists the name, size and SHA-256 of everything else in it, written last.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -34,6 +35,7 @@ MANIFEST = "manifest.json"
 RECORD = "record.json"
 _CHUNK_BYTES = 1 << 20
 _SHORT = 16
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 # -- JSON -----------------------------------------------------------------------------------------
@@ -302,7 +304,12 @@ def sealing(target: Path, manifest: Mapping[str, object]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".tmp-{target.name[:_SHORT]}-"))
     try:
-        yield folder
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise _cannot_write(error, target) from error
         with writing_under(target):
             entries = list_files(folder)
             for entry in entries:
