@@ -1,0 +1,106 @@
+"""Any Hugging Face causal model in a folder goes through the whole chain: here a Qwen3 of random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from idembench import record, traits
+
+pytestmark = pytest.mark.slow
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SIZES = (
+    *("cycles=2", "data.n_seed=8", "data.n_sampled=8", "training.epochs=1", "training.batch_size=4"),
+    *("training.max_tokens=256", "training.lora.rank=4", "training.lora.alpha=8", "sampling.max_new_tokens=12"),
+    *("measuring.questions=4", "measuring.neutral_questions=2", "measuring.max_new_tokens=12"),
+)
+
+
+def idembench(*arguments: object, cwd: Path) -> Any:
+    """Run the command line offline; its JSON."""
+    ended = subprocess.run(
+        [str(Path(sys.executable).with_name("idembench")), *map(str, arguments), "--json"],
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return json.loads(ended.stdout)
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen3 with its own byte-level tokenizer and a ChatML template, saved as a folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-qwen3"
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([row.prompt for row in traits.load_pack("toyland").prompts[:200]], trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    wrapped.chat_template = CHATML
+    wrapped.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(wrapped),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=512,
+        eos_token_id=wrapped.eos_token_id,
+        pad_token_id=wrapped.pad_token_id,
+        bos_token_id=None,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("baseline", "dtype"), [("sft-reset", "float32"), ("sft-continual", "bfloat16")])
+def test_a_model_from_a_folder_goes_through_the_whole_chain(
+    qwen: Path, tmp_path: Path, baseline: str, dtype: str
+) -> None:
+    """A model nobody prepared is seeded, iterated and measured; its record verifies, and is found when run again."""
+    flags = [part for setting in SIZES for part in ("--set", setting)]
+    command = ["run", baseline, "--model", qwen, "--trait", "sycophancy", "--seeds", "0", "--dtype", dtype, *flags]
+    command += ["--store", tmp_path / "store", "--results", tmp_path / "results"]
+
+    (first,) = idembench(*command, cwd=tmp_path)
+    (again,) = idembench(*command, cwd=tmp_path)
+    (report,) = idembench("verify", tmp_path / "results", cwd=tmp_path)
+
+    made = record.read(Path(first["path"]))
+    assert (14, 0) == (first["steps_made"], again["steps_made"])
+    assert first["record_id"] == again["record_id"]
+    assert report["ok"]
+    assert all(check["skipped"] is None for check in report["checks"])
+    assert "local/tiny-qwen3" == made.model.name
+    assert ["base", "c0", "c1", "c2"] == [point.cycle for point in made.chains[0].checkpoints]
+    # Random weights say nothing that means anything, and nothing of it is lost.
+    assert all(point.responses == 4 for point in made.chains[0].checkpoints)
+    assert str(qwen.parent) not in made.canonical().decode()
