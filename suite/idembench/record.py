@@ -32,6 +32,7 @@ from idembench.files import (
     parse_json,
     read_jsonl,
     sha256_bytes,
+    sweep_temporary,
     write_bytes,
     write_json,
 )
@@ -391,6 +392,7 @@ def write(results: Path, record: Record, samples: Mapping[int, bytes], provenanc
         The record's folder.
     """
     folder = results / "records" / record.place
+    sweep_temporary(folder)
     for seed, data in samples.items():
         path = folder / samples_name(seed)
         if not path.exists() or path.read_bytes() != data:
