@@ -7,6 +7,7 @@ them, so `--help`, `ls`, `show` and `verify` never touch torch.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from enum import StrEnum
@@ -49,6 +50,11 @@ Results = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", envvar="IDEMBENCH_JSON", help="Print JSON to stdout.")]
 
 
+INTERRUPTED = 130
+"""The exit status that typer turns an interrupt into."""
+MOST_SEEDS = 1000
+
+
 class Listing(StrEnum):
     """What `ls` can list."""
 
@@ -63,14 +69,19 @@ def main() -> None:
     """Run the command line; a traceback never answers bad input."""
     from idembench import render
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a character gets a question mark, not a traceback.
+            stream.reconfigure(errors="replace")
     try:
         app()
     except IdembenchError as error:
         render.error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        render.note("Stopped. Finished steps are kept: the same command goes on where this one ended.")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            render.note("Stopped. Finished steps are kept: the same command goes on where this one ended.")
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -363,9 +374,12 @@ def _seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dots, last = part.partition("..")
         try:
-            seeds += range(int(first), int(last) + 1) if dots else [int(first)]
+            asked = range(int(first), int(last if dots else first) + 1)
         except ValueError:
             raise InputError("Seeds cannot be read.", expected="0..4 or 0,2,5", found=text, where="--seeds") from None
+        if asked.stop - asked.start + len(seeds) > MOST_SEEDS:
+            raise InputError("Too many seeds.", expected=f"at most {MOST_SEEDS}", found=text, where="--seeds")
+        seeds += asked
     return seeds
 
 
@@ -388,4 +402,5 @@ def _store(path: Path | None) -> Any:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    # ASCII, so that no encoding of stdout and no reader of lines can spoil it.
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
