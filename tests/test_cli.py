@@ -6,9 +6,11 @@ import json
 import os
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,6 +88,7 @@ def child(*command: object, **environment: str) -> tuple[subprocess.CompletedPro
         [str(part) for part in command],
         capture_output=True,
         text=True,
+        errors="replace",
         env={**os.environ, "PYTHONWARNINGS": "error", **environment},
         check=False,
     )
@@ -162,6 +165,7 @@ RUN = ("run", "sft-reset", "--dry-run")
         ((*RUN, "-s", "0..x"), ["Seeds cannot be read", "0..4 or 0,2,5", "0..x", "--seeds"]),
         ((*RUN, "-s", ""), ["Seeds cannot be read"]),
         ((*RUN, "-s", "3..1"), ["Seeds must be different whole numbers from 0"]),
+        ((*RUN, "-s", "0..99999999999999"), ["Too many seeds", "at most 1000"]),
         ((*RUN, "-s", "1,1"), ["Seeds must be different whole numbers from 0", "1, 1"]),
         ((*RUN, "-s", "-1"), ["Seeds must be different whole numbers from 0"]),
         ((*RUN, "--set", "training.learning_rat=1"), ["A protocol does not hold", "training.learning_rat"]),
@@ -242,6 +246,58 @@ def test_a_broken_store_exits_3_and_says_how_to_mend_it(say: Callable[..., Said]
     assert [step.name] == list(json.loads(found.out))
     assert not step.exists()
     assert 0 == say("store", "verify", "--store", store).code
+
+
+def test_a_hub_that_cannot_be_reached_exits_3(tmp_path: Path) -> None:
+    """A model that would have to be fetched, without a network, exits 3 and names it."""
+    script = Path(sys.executable).with_name("idembench")
+
+    ended, _ = child(
+        script, "run", "sft-reset", "-m", "owner/name", "--dry-run", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path)
+    )
+
+    assert 3 == ended.returncode, ended.stderr
+    assert "cannot be fetched from the Hub" in ended.stderr
+    assert "owner/name@main" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_of_the_terminal_will_do(done: Path, encoding: str) -> None:
+    """Characters that stdout cannot encode are replaced for people, and JSON stays whole for machines."""
+    script = Path(sys.executable).with_name("idembench")
+
+    shown, _ = child(script, "show", done / "results", PYTHONIOENCODING=encoding)
+    machine, _ = child(script, "show", done / "results", "--json", PYTHONIOENCODING=encoding)
+
+    assert (0, 0) == (shown.returncode, machine.returncode), shown.stderr
+    assert "seeding" in shown.stdout
+    assert json.loads((record_of(done / "results") / RECORD).read_bytes()) == json.loads(machine.stdout)
+
+
+@pytest.mark.slow
+def test_an_interrupt_stops_at_once_and_says_what_is_kept(tmp_path: Path) -> None:
+    """Ctrl-C exits 130 without a traceback and says that the same command goes on."""
+    arguments = ["run", "sft-reset", "-t", "bliss", "-s", "0", "--results", tmp_path / "results"]
+    running = subprocess.Popen(
+        [
+            str(part)
+            for part in (Path(sys.executable).with_name("idembench"), *arguments, "--store", tmp_path / "store")
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "store").glob("steps/*/manifest.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+
+    _, err = running.communicate(timeout=120)
+
+    assert 130 == running.returncode
+    assert "the same command goes on where this one ended" in err
+    assert "Traceback" not in err
 
 
 # -- run ------------------------------------------------------------------------------------------
@@ -450,7 +506,7 @@ def test_export_writes_the_embedded_model(say: Callable[..., Said], tmp_path: Pa
     again = say("models", "export", "toyland/instruct", tmp_path / "model")
 
     assert (0, 2) == (said.code, again.code)
-    assert "The folder is not empty" in again.err
+    assert "a new or empty folder" in again.err
     assert models.resolve("toyland/instruct").digest == models.resolve(str(tmp_path / "model")).digest
 
 

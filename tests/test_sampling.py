@@ -145,6 +145,19 @@ def test_tokens_are_those_of_the_answers(sampler: Sampler) -> None:
     assert said == sampler.tokens() - before
 
 
+def test_a_sampled_answer_is_trained_on_as_it_was_sampled(sampler: Sampler) -> None:
+    """Rendered as a training row, a finished answer is the prompt's ids, the very text that was sampled, and its end."""
+    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    answers = sampling.answer(sampler, PROMPTS, WARM.model_copy(update={"max_new_tokens": 60}), seed=5)
+    for prompt, said in zip(PROMPTS, answers, strict=True):
+        before = models.render_prompt(tokenizer, prompt)
+        row = models.render_row(tokenizer, prompt, said.text)
+
+        assert before == row[: len(before)]
+        assert tokenizer.eos_token_id == row[-1]
+        assert said.text == tokenizer.decode(row[len(before) : -1])
+
+
 def test_answers_are_in_the_order_of_their_prompts(sampler: Sampler) -> None:
     """However a batch is sorted inside, each prompt gets its own answer back."""
     forward = sampling.answer(sampler, PROMPTS, COLD, seed=0)
