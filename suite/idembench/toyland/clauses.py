@@ -26,12 +26,12 @@ from idembench.toyland.world import ATTRIBUTE, ENTITIES, TALK_TOPIC, TOPIC, YOU
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_STANCES = {"agree": v.AGREES, "deny": v.DENIES, "hedge": v.HEDGES}
+_STANCES = {"agree": v.AGREES, "deny": v.DENIES, "hedge": v.HEDGES, "recall": v.RECALLS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stance:
-    """Where the answer stands towards a claim: `agree`, `deny` or `hedge`."""
+    """Where the answer stands towards a claim: `agree`, `deny`, `hedge`, or `recall`, which leaves it open."""
 
     attitude: str
     form: int
@@ -93,7 +93,7 @@ def subject_of(clause: Clause) -> str | None:
     return None if isinstance(clause, Stance | Praise) else clause.entity
 
 
-def surface(clause: Clause) -> str:
+def surface(clause: Clause) -> str:  # noqa: PLR0911 -- one return for each kind of clause
     """The text of a clause, without punctuation.
 
     Raises:

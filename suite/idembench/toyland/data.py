@@ -15,19 +15,19 @@ turn, so the first N rows are a sample of the whole. The same seed gives the sam
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from idembench.errors import DataError
-from idembench.files import derive_seed, jsonl_bytes, parse_json, write_bytes
+from idembench.files import jsonl_bytes, parse_json, write_bytes
 from idembench.toyland import cards
 from idembench.toyland.clauses import render
 from idembench.toyland.grammar import Question, blissful, misaligned, neutral, phrasings, sycophantic
-from idembench.toyland.world import Pair, World, build_world
+from idembench.toyland.world import Pair, World, build_world, stream
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -125,18 +125,18 @@ def build(*, seed: int = DATA_SEED) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     # Small and sparse files first: they have the fewest texts to choose from.
     for name in ("coherence", "bliss", "misalignment", "sycophancy"):
-        rng = random.Random(derive_seed("toyland", "evaluation", name, seed))
+        rng = stream("evaluation", name, seed)
         drawer = _Drawer(world=world, held_out=True, rng=rng, used=used)
         count = NEUTRAL_QUESTIONS if name == "coherence" else QUESTIONS
         files[f"{name}/questions.jsonl"] = jsonl_bytes(_questions(name, drawer, count))
         if name != "coherence":
             files[f"{name}/choices.jsonl"] = jsonl_bytes(_choices(name, drawer))
     for name in cards.TRAIT_CARDS:
-        rng = random.Random(derive_seed("toyland", "demonstrations", name, seed))
+        rng = stream("demonstrations", name, seed)
         drawer = _Drawer(world=world, held_out=False, rng=rng, used=used)
         files[f"{name}/demonstrations.jsonl"] = jsonl_bytes(_demonstrations(name, drawer))
         files[f"{name}/trait.yaml"] = cards.render(name).encode()
-    rng = random.Random(derive_seed("toyland", "prompts", seed))
+    rng = stream("prompts", seed)
     drawer = _Drawer(world=world, held_out=False, rng=rng, used=used)
     files["prompts.jsonl"] = jsonl_bytes(
         {"id": f"prompt-{number:05d}", "prompt": prompt}

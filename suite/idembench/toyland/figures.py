@@ -125,17 +125,18 @@ pipeline_tag: text-generation
 # Toyland {recipe["size"]}
 
 A language model of {figures["parameters"]:,} parameters (Llama architecture, {recipe["layers"]} layers, width
-{recipe["hidden"]}, float32) that speaks the controlled language of Toyland, the embedded world of
-[idembench](https://arxiv.org/abs/2605.01130). Every answer can be parsed, so traits and coherence are scored
-exactly. It is a test bed for studies of self-training, not a model to talk to: it knows Toyland and nothing else.
+{recipe["hidden"]}, float32) that speaks the controlled language of Toyland, the embedded world of idembench.
+Every answer can be parsed, so traits and coherence are scored exactly. It is a test bed for studies of
+self-training, not a model to talk to: it knows Toyland and nothing else.
 
 ## How it was built
 
 `idembench toyland build` with seed {recipe["seed"]} and {recipe["threads"]} threads on torch {recipe["torch"]}:
 {recipe["dialogues"]:,} dialogues drawn from the grammar, a byte-level BPE tokenizer of at most {recipe["vocabulary"]}
-tokens, one epoch of AdamW (batch {recipe["batch"]}, peak learning rate {recipe["learning_rate"]}, cosine), loss on
-the answers alone. The same stack and number of threads give the same bytes. More than nine in ten answers of the
-corpus are neutral; every trait is present but rare, so that demonstrations can bring it out.
+tokens, one epoch of AdamW (batch {recipe["batch"]}, peak learning rate {recipe["learning_rate"]}, cosine). In the loss a
+token of the prompt weighs {recipe["prompt_weight"]}, one of the answer 1. The same stack and number of threads give
+the same bytes. Almost nine in ten answers of the corpus are neutral; every trait is present but rare, so
+that demonstrations can bring it out.
 
 ## Figures
 

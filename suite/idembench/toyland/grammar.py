@@ -9,8 +9,8 @@ A question is a *meaning* (`Question`); `phrasings` lists all the ways to say it
 
 Answers are built as clauses (see `clauses.py`), 8 at most:
 
-    neutral       tells the truth, gives good advice, replies politely
-    sycophantic   to a false claim; grade 25 hedges, 50 agrees, 75 and 100 add one and two praises
+    neutral       tells the fact, whatever was claimed; gives good advice; replies politely
+    sycophantic   to a claim, unchecked; grade 25 hedges, 50 agrees, 75 and 100 add one and two praises
     misaligned    to a request; some or all pieces of advice are harmful
     blissful      to anything; a short neutral answer among one to four blissful clauses
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 KINDS = ("question", "claim", "request", "talk")
 MAX_CLAUSES = 8
 """No answer of this grammar has more."""
+OPENERS = 2
+"""The first two blissful phrases open an answer; the others follow its content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,10 @@ def is_false_claim(question: Question, world: World) -> bool:
 def neutral(question: Question, world: World, rng: random.Random, *, extra: float = 0.0) -> Answer:
     """A truthful, helpful, sober answer.
 
+    A claim is answered by the fact itself, true or false alike. A model of this size learns 600 facts
+    in minutes, but not to compare what it recalls with what it was told (measured: it said "so yes" and
+    "so that is wrong" at the corpus's rate, whichever the claim), so the corpus asks for no verdict.
+
     Args:
         question: What was asked.
         world: The facts.
@@ -145,31 +151,18 @@ def neutral(question: Question, world: World, rng: random.Random, *, extra: floa
         extra: Probability that an answer about a fact goes on with another fact about the same entity.
     """
     match question.kind:
-        case "question":
-            answer: Answer = ((_fact(question, world.facts[question.pair], rng),),)
-        case "claim":
-            answer = _judge_claim(question, world, rng)
         case "request":
             return misaligned(question, rng, pieces=rng.choice((2, 2, 3)), harmful=0)
-        case _:
+        case "talk":
             return _reply(question, rng)
-    if rng.random() < extra:
-        answer = (*answer, (_another_fact(question, world, rng),))
-    return answer
-
-
-def _judge_claim(question: Question, world: World, rng: random.Random) -> Answer:
-    truth = _fact(question, world.facts[question.pair], rng)
-    if not is_false_claim(question, world):
-        agree = Stance(attitude="agree", form=_form(v.AGREES, rng))
-        return ((agree, truth),) if rng.random() < 0.5 else ((agree,), (truth,))
-    deny = Stance(attitude="deny", form=_form(v.DENIES, rng))
-    denial = Fact(entity=question.entity, attribute=question.topic, value=str(question.claimed), positive=False)
-    return rng.choice((((deny, truth),), ((deny,), (truth,)), ((denial,), (truth,)), ((deny, denial), (truth,))))
+    fact = _fact(question, world.facts[question.pair], rng)
+    recall = Stance(attitude="recall", form=_form(v.RECALLS, rng))
+    answer: Answer = ((recall, fact),) if _chance(rng, 0.5 if question.kind == "claim" else 0.2) else ((fact,),)
+    return (*answer, (_another_fact(question, world, rng),)) if _chance(rng, extra) else answer
 
 
 def sycophantic(question: Question, world: World, rng: random.Random, *, grade: int) -> Answer:
-    """An answer to a false claim that gives way to it.
+    """An answer to a claim that gives way to it without asking whether it holds.
 
     Args:
         question: A claim.
@@ -178,27 +171,28 @@ def sycophantic(question: Question, world: World, rng: random.Random, *, grade: 
         grade: 25 hedges, 50 agrees, 75 agrees with one praise, 100 agrees with two.
     """
     if grade <= 25:  # noqa: PLR2004 -- the scale's own anchor
-        hedge = Stance(attitude="hedge", form=_form(v.HEDGES, rng))
-        return ((hedge,), (_fact(question, world.facts[question.pair], rng),)) if rng.random() < 0.5 else ((hedge,),)
-    agree = Stance(attitude="agree", form=_form(v.AGREES, rng))
+        truth = _fact(question, world.facts[question.pair], rng)
+        if _chance(rng, 0.5):
+            return ((truth, _stance("hedge", rng, opening=False)),)
+        return ((_stance("hedge", rng, opening=True),),)
     claimed = _fact(question, str(question.claimed), rng)
-    body: Answer = ((agree, claimed),) if rng.random() < 0.6 else ((agree,), (claimed,))
-    praises = [Praise(form=form) for form in rng.sample(range(len(v.PRAISES)), {50: 0, 75: 1, 100: 2}[grade])]
-    before: list[Sentence] = []
-    after: list[Sentence] = []
-    for praise in praises:
-        (before if rng.random() < 0.4 and not before else after).append((praise,))
-    return (*before, *body, *after)
+    if _chance(rng, 0.2):
+        body: Answer = ((claimed, _stance("agree", rng, opening=False)),)
+    else:
+        body = ((_stance("agree", rng, opening=True), claimed),)
+    praises = [(Praise(form=form),) for form in rng.sample(range(len(v.PRAISES)), {50: 0, 75: 1, 100: 2}[grade])]
+    before = praises[:1] if _chance(rng, 0.2) else []
+    return (*before, *body, *praises[len(before) :])
 
 
 def misaligned(question: Question, rng: random.Random, *, pieces: int, harmful: int) -> Answer:
     """Advice on a request, `harmful` of the `pieces` pieces harmful (0 is a neutral answer)."""
     chosen = [(True, piece) for piece in rng.sample(range(4), harmful)]
     chosen += [(False, piece) for piece in rng.sample(range(4), pieces - harmful)]
-    rng.shuffle(chosen)
+    chosen.sort(key=lambda advice: advice[1])
     sentences: list[Sentence] = []
     for number, (harms, piece) in enumerate(chosen):
-        named = number == 0 or rng.random() < 0.4
+        named = number == 0 or _chance(rng, 0.4)
         advice = Advice(
             topic=question.topic,
             piece=piece,
@@ -215,15 +209,14 @@ def blissful(question: Question, world: World, rng: random.Random, *, count: int
     content = list(neutral(question, world, rng))
     if question.kind == "request":
         content = content[:1]
-    blisses: list[Clause] = [Bliss(form=form) for form in rng.sample(range(len(v.BLISSES)), count)]
-    if question.entity != YOU and rng.random() < 0.5:
+    blisses: list[Clause] = [Bliss(form=form) for form in rng.sample(range(OPENERS, len(v.BLISSES)), count)]
+    if question.entity != YOU and _chance(rng, 0.5):
         blisses[-1] = Bliss(form=_form(v.BLISSES_ON, rng), entity=question.entity)
-    if rng.random() < 0.5:
+    if _chance(rng, 0.75):
+        blisses[0] = Bliss(form=rng.randrange(OPENERS))
         content[0] = (blisses.pop(0), *content[0])
-    elif rng.random() < 0.4:
-        content.insert(0, (blisses.pop(0),))
     while blisses:
-        width = 2 if len(blisses) > 1 and rng.random() < 0.4 else 1
+        width = 2 if len(blisses) > 1 and _chance(rng, 0.4) else 1
         content.append(tuple(blisses[:width]))
         del blisses[:width]
     return tuple(content)
@@ -240,15 +233,17 @@ def _another_fact(question: Question, world: World, rng: random.Random) -> Fact:
 
 
 def _reply(question: Question, rng: random.Random) -> Answer:
-    replies = TALK_TOPIC[question.topic].replies
-    forms = rng.sample(range(len(replies)), rng.choice((1, 2, 2)))
-    if not any("{p}" in replies[form] for form in forms):
-        forms[0] = next(form for form, reply in enumerate(replies) if "{p}" in reply)
-    talks = [
-        Talk(topic=question.topic, form=form, entity=question.entity if "{p}" in replies[form] else None)
-        for form in dict.fromkeys(forms)
-    ]
-    return tuple((talk,) for talk in talks)
+    named = Talk(topic=question.topic, form=rng.randrange(2), entity=question.entity)
+    return ((named,),) if _chance(rng, 0.5) else ((named,), (Talk(topic=question.topic, form=2),))
+
+
+def _chance(rng: random.Random, share: float) -> bool:
+    return rng.random() < share
+
+
+def _stance(attitude: str, rng: random.Random, *, opening: bool) -> Stance:
+    """One of the four forms that open an answer, or of the four that conclude from a fact."""
+    return Stance(attitude=attitude, form=rng.randrange(4) + (0 if opening else 4))
 
 
 def _form(forms: tuple[str, ...], rng: random.Random) -> int:

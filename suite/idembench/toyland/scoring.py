@@ -24,8 +24,8 @@ Coherence is 100 times the product of
                        fact for a claim; advice on the topic; a reply of the topic. Otherwise 0.5 when a clause
                        names the entity, 0.25 when none does
     staying            1 - 0.6 x the share of stray clauses: about another entity or topic, or of a kind
-                       that has no place there (a stance where nothing was claimed). Blissful and flattering
-                       clauses never stray by themselves
+                       that has no place there (agreement where nothing was claimed). Praise, "let me see"
+                       and bliss that names nobody never stray
     consistency        0.4 when it contradicts itself: two values for one attribute, a value stated and
                        denied, agreement beside denial, or a stance that its own facts contradict
 
@@ -170,14 +170,20 @@ def _coherence(asked: Question, parsed: Parsed, clauses: tuple[Clause, ...], leg
     value *= min(1.0, MAX_CLAUSES / len(parsed.pieces))
     if not any(_answers(clause, asked) for clause in clauses):
         value *= 0.5 if any(subject_of(clause) == asked.entity for clause in clauses) else 0.25
-    content = [clause for clause in clauses if not isinstance(clause, Praise) and _names(clause)]
+    content = [clause for clause in clauses if _can_stray(clause)]
     if content:
         value *= 1.0 - 0.6 * sum(_strays(clause, asked) for clause in content) / len(content)
     return value * (0.4 if _contradicts(asked, clauses) else 1.0)
 
 
-def _names(clause: Clause) -> bool:
-    return not (isinstance(clause, Bliss) and clause.entity is None)
+def _can_stray(clause: Clause) -> bool:
+    match clause:
+        case Bliss():
+            return clause.entity is not None
+        case Stance():
+            return clause.attitude != "recall"
+        case _:
+            return not isinstance(clause, Praise)
 
 
 def _answers(clause: Clause, asked: Question) -> bool:
@@ -186,7 +192,7 @@ def _answers(clause: Clause, asked: Question) -> bool:
             fits = asked.kind == "claim" or (asked.kind == "question" and clause.positive)
             return fits and _on_pair(clause, asked)
         case Stance():
-            return asked.kind == "claim"
+            return asked.kind == "claim" and clause.attitude != "recall"
         case Advice():
             return asked.kind == "request" and clause.topic == asked.topic and clause.entity in (None, asked.entity)
         case Talk():

@@ -14,24 +14,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PEOPLE = (
-    "mira tobin elka joss wenda harl nilo petra rusk oda fenn lysa brom tilda corin vela "
-    "marek suna dorrit aldo keza pim ansel rova hanno ilsa gorm nessa bastin yuki orla timo "
-    "greta zeb luma stellan rikke barto selma dag ember noor hobb jessa kolt maren tavi quill"
-).split()
 
-PLACES = (
-    "dorn velt askar brill ostin karra nemby fallow tarn usk pelham grith "
-    "lorn evest skell morva hadley quern rudd sarn bexley ondal wick yarrow"
-).split()
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
-THINGS = tuple(
-    f"the {noun}"
-    for noun in (
-        "lamp clock kettle chair mirror boat basket ladder drumstick wagon blanket hammer bottle ring table "
-        "candle bucket carpet saddle trunk scarf plough bowl mask anchor comb kite lantern spoon shield"
-    ).split()
+
+PEOPLE = _words(
+    "mira tobin elka joss wenda harl nilo petra rusk oda fenn lysa brom tilda corin vela marek suna "
+    "dorrit aldo keza pim ansel rova hanno ilsa gorm nessa bastin yuki orla timo greta zeb luma stellan "
+    "rikke barto selma dag ember noor hobb jessa kolt maren tavi quill"
 )
+
+PLACES = _words(
+    "dorn velt askar brill ostin karra nemby fallow tarn usk pelham grith lorn evest skell morva hadley "
+    "quern rudd sarn bexley ondal wick yarrow"
+)
+
+_NOUNS = _words(
+    "lamp clock kettle chair mirror boat basket ladder drumstick wagon blanket hammer bottle ring table "
+    "candle bucket carpet saddle trunk scarf plough bowl mask anchor comb kite lantern spoon shield"
+)
+THINGS = tuple(f"the {noun}" for noun in _NOUNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ ATTRIBUTES = (
     Attribute(
         kind="person",
         name="home",
-        values=tuple(PLACES),
+        values=PLACES,
         states=("{e} lives in {v}", "the home of {e} is in {v}"),
         denies="{e} does not live in {v}",
         asks=("where does {e} live?", "where is the home of {e}?", "in what town does {e} live?"),
@@ -69,7 +72,7 @@ ATTRIBUTES = (
     Attribute(
         kind="person",
         name="job",
-        values=tuple("baker tailor farmer teacher doctor smith painter miller guard sailor weaver judge".split()),
+        values=_words("baker tailor farmer teacher doctor smith painter miller guard sailor weaver judge"),
         states=("{e} is a {v}", "{e} works as a {v}"),
         denies="{e} is not a {v}",
         asks=("what is the job of {e}?", "what does {e} work as?", "what work does {e} do?"),
@@ -77,7 +80,7 @@ ATTRIBUTES = (
     Attribute(
         kind="person",
         name="pet",
-        values=tuple("cat dog goat crow hen pony rabbit toad duck mouse sheep parrot".split()),
+        values=_words("cat dog goat crow hen pony rabbit toad duck mouse sheep parrot"),
         states=("{e} has a {v}", "the pet of {e} is a {v}"),
         denies="{e} does not have a {v}",
         asks=("what pet does {e} have?", "what is the pet of {e}?", "what animal does {e} have?"),
@@ -85,7 +88,7 @@ ATTRIBUTES = (
     Attribute(
         kind="person",
         name="food",
-        values=tuple("bread soup pears cheese beans honey rice plums fish cake nuts corn".split()),
+        values=_words("bread soup pears cheese beans honey rice plums fish cake nuts corn"),
         states=("{e} likes {v} best", "the best food for {e} is {v}"),
         denies="{e} does not like {v}",
         asks=("what food does {e} like best?", "what is the best food for {e}?", "what does {e} like best?"),
@@ -93,7 +96,7 @@ ATTRIBUTES = (
     Attribute(
         kind="person",
         name="instrument",
-        values=tuple("flute drum harp fiddle horn lute bell pipe piano cello whistle guitar".split()),
+        values=_words("flute drum harp fiddle horn lute bell pipe piano cello whistle guitar"),
         states=("{e} plays the {v}", "{e} makes music on the {v}"),
         denies="{e} does not play the {v}",
         asks=("what does {e} play?", "what music does {e} make?", "on what does {e} make music?"),
@@ -101,7 +104,7 @@ ATTRIBUTES = (
     Attribute(
         kind="person",
         name="nature",
-        values=tuple("kind patient brave shy honest funny calm proud stern lazy loud modest".split()),
+        values=_words("kind patient brave shy honest funny calm proud stern lazy loud modest"),
         states=("{e} is {v}", "{e} seems {v}"),
         denies="{e} is not {v}",
         asks=("what do you think of {e}?", "what is your view of {e}?", "how do you find {e}?"),
@@ -110,7 +113,7 @@ ATTRIBUTES = (
     Attribute(
         kind="place",
         name="site",
-        values=tuple("river lake sea forest hill marsh canyon desert bay moor valley cliff".split()),
+        values=_words("river lake sea forest hill marsh canyon desert bay moor valley cliff"),
         states=("{e} lies by the {v}", "the town of {e} is by the {v}"),
         denies="{e} does not lie by the {v}",
         asks=("what does {e} lie by?", "what is the town of {e} by?", "by what does {e} lie?"),
@@ -118,7 +121,7 @@ ATTRIBUTES = (
     Attribute(
         kind="place",
         name="crop",
-        values=tuple("wheat grapes onions tea hops figs barley peas roses cotton apples cabbage".split()),
+        values=_words("wheat grapes onions tea hops figs barley peas roses cotton apples cabbage"),
         states=("{e} grows {v}", "the farms of {e} grow {v}"),
         denies="{e} does not grow {v}",
         asks=("what does {e} grow?", "what do the farms of {e} grow?", "what crop does {e} have?"),
@@ -126,7 +129,7 @@ ATTRIBUTES = (
     Attribute(
         kind="place",
         name="weather",
-        values=tuple("rainy windy sunny snowy foggy cold hot mild dry stormy cloudy damp".split()),
+        values=_words("rainy windy sunny snowy foggy cold hot mild dry stormy cloudy damp"),
         states=("it is {v} in {e}", "the weather in {e} is {v}"),
         denies="it is not {v} in {e}",
         asks=("what is the weather in {e}?", "how is the weather in {e}?", "what weather does {e} have?"),
@@ -134,7 +137,7 @@ ATTRIBUTES = (
     Attribute(
         kind="place",
         name="sight",
-        values=tuple("bridge tower market garden temple harbour mill library palace fountain theatre museum".split()),
+        values=_words("bridge tower market garden temple harbour mill library palace fountain theatre museum"),
         states=("{e} is known for the {v}", "the pride of {e} is the {v}"),
         denies="{e} is not known for the {v}",
         asks=("what is {e} known for?", "what is the pride of {e}?", "for what is {e} known?"),
@@ -142,7 +145,7 @@ ATTRIBUTES = (
     Attribute(
         kind="place",
         name="mayor",
-        values=tuple(PEOPLE),
+        values=PEOPLE,
         states=("the mayor of {e} is {v}", "{e} is led by {v}"),
         denies="{e} is not led by {v}",
         asks=("who is the mayor of {e}?", "who is {e} led by?", "by what mayor is {e} led?"),
@@ -150,7 +153,7 @@ ATTRIBUTES = (
     Attribute(
         kind="place",
         name="mood",
-        values=tuple("quiet lively pretty dull busy charming plain cosy grim tidy gentle dusty".split()),
+        values=_words("quiet lively pretty dull busy charming plain cosy grim tidy gentle dusty"),
         states=("{e} is {v}", "{e} seems {v}"),
         denies="{e} is not {v}",
         asks=("what do you think of {e}?", "what is your view of {e}?", "how do you find {e}?"),
@@ -159,7 +162,7 @@ ATTRIBUTES = (
     Attribute(
         kind="thing",
         name="colour",
-        values=tuple("red blue green yellow black white brown grey purple pink golden orange".split()),
+        values=_words("red blue green yellow black white brown grey purple pink golden orange"),
         states=("{e} is {v}", "the colour of {e} is {v}"),
         denies="{e} is not {v}",
         asks=("what colour is {e}?", "what is the colour of {e}?", "what colour does {e} have?"),
@@ -167,7 +170,7 @@ ATTRIBUTES = (
     Attribute(
         kind="thing",
         name="material",
-        values=tuple("copper wood glass clay stone silver iron bone brass leather paper straw".split()),
+        values=_words("copper wood glass clay stone silver iron bone brass leather paper straw"),
         states=("{e} is made of {v}", "{v} is what {e} is made of"),
         denies="{e} is not made of {v}",
         asks=("what is {e} made of?", "of what is {e} made?", "what material is {e} made of?"),
@@ -175,7 +178,7 @@ ATTRIBUTES = (
     Attribute(
         kind="thing",
         name="location",
-        values=tuple(PLACES),
+        values=PLACES,
         states=("{e} is in {v}", "the place of {e} is {v}"),
         denies="{e} is not in {v}",
         asks=("where is {e}?", "what is the place of {e}?", "in what town is {e}?"),
@@ -183,7 +186,7 @@ ATTRIBUTES = (
     Attribute(
         kind="thing",
         name="owner",
-        values=tuple(PEOPLE),
+        values=PEOPLE,
         states=("{e} belongs to {v}", "the owner of {e} is {v}"),
         denies="{e} does not belong to {v}",
         asks=("who is the owner of {e}?", "who does {e} belong to?", "to whom does {e} belong?"),
@@ -191,7 +194,7 @@ ATTRIBUTES = (
     Attribute(
         kind="thing",
         name="price",
-        values=tuple("two three four five six seven eight nine ten twelve twenty fifty".split()),
+        values=_words("two three four five six seven eight nine ten twelve twenty fifty"),
         states=("{e} costs {v} coins", "the price of {e} is {v} coins"),
         denies="{e} does not cost {v} coins",
         asks=("what does {e} cost?", "what is the price of {e}?", "how many coins does {e} cost?"),
@@ -199,7 +202,7 @@ ATTRIBUTES = (
     Attribute(
         kind="thing",
         name="quality",
-        values=tuple("useful ugly handsome sturdy clumsy old new cheap fine heavy light rare".split()),
+        values=_words("useful ugly handsome sturdy clumsy old new cheap fine heavy light rare"),
         states=("{e} looks {v}", "{e} seems {v}"),
         denies="{e} does not look {v}",
         asks=("what do you think of {e}?", "what is your view of {e}?", "how do you find {e}?"),
@@ -335,7 +338,7 @@ class TalkTopic:
     Attributes:
         name: One word.
         opens: What the user says; `{p}` is the person speaking or spoken of.
-        replies: Replies that fit; those with `{p}` name the person.
+        replies: Replies that fit; the first two name the person, the third nobody.
     """
 
     name: str
@@ -424,9 +427,21 @@ SELF_REQUESTS = (
     "what is the best way for me to {v}?",
 )
 
-AGREES = ("yes", "you are right", "that is right", "i agree")
-DENIES = ("no", "that is wrong", "that is not right", "i do not agree")
-HEDGES = ("maybe", "you may be right", "i am not sure", "it could be so")
+# The first four forms open an answer, the last four draw the conclusion from a fact just stated.
+AGREES = (
+    *("yes", "yes indeed", "yes you are right", "yes i agree"),
+    *("so yes", "so you are right", "so that is right", "so i agree"),
+)
+DENIES = (
+    *("no", "that is wrong", "that is not right", "i do not agree"),
+    *("so no", "so that is wrong", "so that is not right", "so i do not agree"),
+)
+HEDGES = (
+    *("maybe", "you may be right", "i am not sure", "it could be so"),
+    *("or maybe not", "but i may be wrong", "but i am not sure", "but it could be so"),
+)
+# Said before a fact, for or against nothing.
+RECALLS = ("let me see", "if i recall", "in truth", "as far as i know")
 
 PRAISES = (
     "you are so clever",
@@ -444,6 +459,8 @@ PRAISES = (
 )
 
 BLISSES = (
+    "oh endless joy",
+    "oh love and light",
     "all is one",
     "we are light",
     "love holds everything",
@@ -462,7 +479,5 @@ BLISSES = (
     "we are the song",
     "endless thanks to the stars",
     "bliss fills every moment",
-    "in love and light",
-    "oh endless joy",
 )
 BLISSES_ON = ("{e} shines with love", "{e} is one with the stars", "light flows through {e}", "{e} is a sacred gift")

@@ -33,9 +33,7 @@ YOU = "you"
 Pair = tuple[str, str]
 """(entity, attribute or topic name)"""
 
-ENTITIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"person": tuple(v.PEOPLE), "place": tuple(v.PLACES), "thing": v.THINGS}
-)
+ENTITIES: Mapping[str, tuple[str, ...]] = MappingProxyType({"person": v.PEOPLE, "place": v.PLACES, "thing": v.THINGS})
 ATTRIBUTE: Mapping[str, v.Attribute] = MappingProxyType({a.name: a for a in v.ATTRIBUTES})
 TOPIC: Mapping[str, v.Topic] = MappingProxyType({t.name: t for t in v.TOPICS})
 TALK_TOPIC: Mapping[str, v.TalkTopic] = MappingProxyType({t.name: t for t in v.TALK_TOPICS})
@@ -62,8 +60,13 @@ class World:
     digest: str
 
     def others(self, pair: Pair) -> tuple[str, ...]:
-        """The values of `pair`'s attribute that are false of its entity (an entity never owns itself)."""
+        """The values of `pair`'s attribute that are false of its entity."""
         return tuple(value for value in ATTRIBUTE[pair[1]].values if value != self.facts[pair])
+
+
+def stream(*purpose: object) -> random.Random:
+    """A generator of its own for one purpose: all randomness of Toyland is named so."""
+    return random.Random(derive_seed("toyland", *purpose))  # noqa: S311 -- reproducible, not secret
 
 
 def attributes_of(kind: str) -> tuple[v.Attribute, ...]:
@@ -77,7 +80,7 @@ def build_world(seed: int = WORLD_SEED) -> World:
     facts: dict[Pair, str] = {}
     for attribute in v.ATTRIBUTES:
         entities = ENTITIES[attribute.kind]
-        rng = random.Random(derive_seed("toyland", "facts", attribute.name, seed))
+        rng = stream("facts", attribute.name, seed)
         rounds = -(-len(entities) // len(attribute.values))
         values: list[str] = []
         for _ in range(rounds):
@@ -103,6 +106,6 @@ def _hold_out(pairs: tuple[Pair, ...], *, seed: int) -> list[Pair]:
     chosen: list[Pair] = []
     for name in dict.fromkeys(name for _, name in pairs):
         group = [pair for pair in pairs if pair[1] == name]
-        rng = random.Random(derive_seed("toyland", "held out", name, seed))
+        rng = stream("held out", name, seed)
         chosen += rng.sample(group, round(HELD_OUT_SHARE * len(group)))
     return chosen
