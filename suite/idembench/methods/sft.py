@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from idembench import models
 from idembench.errors import DataError, Diverged
-from idembench.files import writing_under
+from idembench.files import read_json, write_json, writing_under
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +62,7 @@ class Sft:
         with timers.time("train.save"), writing_under(out):
             model.save_pretrained(out, safe_serialization=True)
             (out / "README.md").unlink(missing_ok=True)
+            _sort_sets(out / "adapter_config.json")
         return {
             "rows": len(job.rows),
             "tokens": tokens,
@@ -69,6 +70,13 @@ class Sft:
             "loss": [round(loss, 6) for loss in losses],
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
+
+
+def _sort_sets(path: Path) -> None:
+    """Write an adapter's configuration again, sets in order: PEFT leaves that to the process's hash seed."""
+    content = read_json(path)
+    named = {key: sorted(v) for key, v in content.items() if isinstance(v, list) and all(isinstance(n, str) for n in v)}
+    write_json(path, {**content, **named})
 
 
 def _check_rows(tokenizer: PreTrainedTokenizerBase, job: Job) -> int:
