@@ -8,10 +8,14 @@ answers are sentences of Toyland, a few are what real models also say: nothing, 
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
@@ -30,7 +34,6 @@ from idembench.work import ChainSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from idembench.methods import Job
     from idembench.timing import Timers
@@ -55,13 +58,15 @@ class InstantEngine:
 
     Attributes:
         diverge_at: The training (counted from 0) that falls apart, or None.
-        mute: Checkpoints from this one on (counted by trainings so far) say nothing at all; None for never.
+        mute: After that many trainings checkpoints say nothing at all; None for never.
+        sick: After that many trainings a checkpoint's probabilities are not finite; None for never.
         before_train: Called with the number of the training before it starts.
         calls: How often each call was made.
     """
 
     diverge_at: int | None = None
     mute: int | None = None
+    sick: int | None = None
     before_train: Callable[[int], None] | None = None
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -96,8 +101,9 @@ class InstantEngine:
         """A checkpoint named by its adapter's bytes."""
         self.calls["open"] += 1
         weights = sha256_bytes((adapter / "adapter.bin").read_bytes()) if adapter else "base"
-        muted = self.mute is not None and self.calls["train"] > self.mute
-        return InstantSampler(lm=InstantLM(f"{model.digest} {weights}", seeded=adapter is not None, muted=muted))
+        muted, sick = (n is not None and self.calls["train"] >= n for n in (self.mute, self.sick))
+        lm = InstantLM(f"{model.digest} {weights}", seeded=adapter is not None, muted=muted, sick=sick)
+        return InstantSampler(lm=lm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +131,9 @@ class InstantLM(LM):
 
     tokenizer_name = "instant"
 
-    def __init__(self, weights: str, *, seeded: bool, muted: bool) -> None:
+    def __init__(self, weights: str, *, seeded: bool, muted: bool, sick: bool) -> None:
         super().__init__()
-        self.weights, self.seeded, self.muted = weights, seeded, muted
+        self.weights, self.seeded, self.muted, self.sick = weights, seeded, muted, sick
         self.seed: int | None = None
         self.said = 0
 
@@ -136,12 +142,18 @@ class InstantLM(LM):
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         assert self.seed is not None, "sampled without a seed"
+        if self.sick:
+            raise Diverged("The model's probabilities are not finite.", found="inf or nan")
         found = []
         for number, request in enumerate(requests):
             context, settings = request.args
             choice = random.Random(derive_seed(self.weights, self.seed, number, context, settings))
             prompt = context.removeprefix("<user>").removesuffix("<assistant>")
-            text = "" if self.muted else answer(prompt, choice, share=0.8 if self.seeded else 0.03)
+            text = answer(prompt, choice, share=0.8 if self.seeded else 0.03)
+            if number % 8 == 3:
+                text = ODD[number // 8 % len(ODD)]
+            if self.muted:
+                text = ""
             self.said += len(text.split())
             found.append(text)
         return found
@@ -154,9 +166,7 @@ class InstantLM(LM):
 
 
 def answer(prompt: str, choice: random.Random, *, share: float) -> str:
-    """Something to say: with the trait in `share` of the cases, odd in one of twenty."""
-    if choice.random() < 0.05:
-        return choice.choice(ODD)
+    """Something to say: with the trait in `share` of the cases."""
     known = _meanings().get(prompt)
     shows = choice.random() < share
     if known is None:
@@ -251,6 +261,19 @@ def run_cell(cell: runs.Cell, place: Path, *, engine: InstantEngine | None = Non
         store=place / "store",
         engine=engine or InstantEngine(),
         observer=options.pop("observer", None) or Quiet(),
+        **options,
+    )
+
+
+def fresh_python(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """A new process that runs `code` with this module at hand."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, **options.pop("environment", {})},
         **options,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
@@ -462,6 +463,15 @@ def test_a_disk_without_room_seals_nothing(tmp_path: Path) -> None:
     """When the manifest does not fit, the error is an environment problem and no folder is left."""
     with little_room(64), pytest.raises(EnvironmentProblem), files.sealing(tmp_path / "step", {"x": "y" * 99}) as at:
         (at / "small.txt").write_text("fits")
+
+    assert [] == names(tmp_path)
+
+
+def test_a_disk_that_fills_while_a_folder_is_filled_is_understood(tmp_path: Path) -> None:
+    """Whoever writes into the folder, a full disk is the same clear error, and other errors stay what they are."""
+    for number, expected in ((errno.ENOSPC, EnvironmentProblem), (errno.ENOENT, FileNotFoundError)):
+        with pytest.raises(expected), files.sealing(tmp_path / "step", {}):
+            raise OSError(number, os.strerror(number))
 
     assert [] == names(tmp_path)
 
