@@ -9,7 +9,8 @@ every score's key: scores of different judges are never mixed. A deterministic j
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from idembench.errors import UnknownNameError
@@ -49,9 +50,15 @@ class Judge(Protocol):
         ...
 
 
+@cache
+def _points() -> tuple[EntryPoint, ...]:
+    # Asked for every record that is verified; looking through all installed packages takes milliseconds.
+    return tuple(entry_points(group=GROUP))
+
+
 def available() -> list[str]:
     """Names of the installed judges."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return sorted({point.name for point in _points()})
 
 
 def get(name: str) -> Judge:
@@ -60,7 +67,7 @@ def get(name: str) -> Judge:
     Raises:
         UnknownNameError: If none of that name is installed.
     """
-    for point in entry_points(group=GROUP):
+    for point in _points():
         if point.name == name:
             judge: Judge = point.load()()
             return judge
