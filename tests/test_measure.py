@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from instant import InstantLM, InstantSampler, make_protocol, pack
+from instant import InstantEngine, InstantLM, InstantSampler, make_model, make_protocol, pack
 
 from idembench import measure
 from idembench.errors import DataError
-from idembench.protocol import Measuring
+from idembench.protocol import Execution, Measuring
+from idembench.timing import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +28,14 @@ def measuring(**given: Any) -> Measuring:
 
 def checkpoint() -> InstantSampler:
     """A checkpoint that answers by hashing."""
-    return InstantSampler(lm=InstantLM("weights", seeded=True, muted=False))
+    return InstantEngine().open(make_model(), None, Execution(), Timers())
 
 
 class Echo(InstantLM):
     """Answers with what it was asked, how often, and under which settings."""
 
     def __init__(self) -> None:
-        super().__init__("echo", seeded=True, muted=False)
+        super().__init__("echo", seeded=True, muted=False, sick=False)
         self.settings: list[dict[str, Any]] = []
         self.asked: list[str] = []
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from builders import Story, build_record, settings
-from instant import Quiet, make_cell, run_cell
+from instant import make_cell, make_spec, run_cell
 
 from idembench import render
 from idembench.errors import IdembenchError, UnknownNameError
+from idembench.runs import Finished
+from idembench.steps import walk
 from idembench.verify import Check, Report
 
 TINY = settings(cycles=2, questions=6)
@@ -107,13 +109,12 @@ def test_any_record_fits_a_narrow_terminal(
     assert "seeding" in capsys.readouterr().out
 
 
-def test_the_steps_that_progress_counts_are_those_of_the_walk(tmp_path: Path) -> None:
-    """The bar's total is the number of steps that a chain really takes, kind by kind."""
-    watching = Quiet()
-    run_cell(make_cell("sft-reset", "cycles=3"), tmp_path, observer=watching)
+def test_the_steps_that_progress_counts_are_those_of_the_walk() -> None:
+    """The bar's total is the number of steps that a walk really takes, kind by kind."""
+    taken: Counter[str] = Counter()
+    walk(make_spec("sft-reset", "cycles=3").plan, lambda kind, *_, **__: taken.update([kind]))
 
-    made = Counter(kind for event, kind, _ in watching.events if event == "made")
-    assert render.steps_of(3) == made
+    assert render.steps_of(3) == taken
 
 
 def test_progress_without_a_terminal_is_one_line_per_checkpoint(
@@ -140,9 +141,10 @@ def test_a_finished_run_is_told_from_a_found_one(tmp_path: Path) -> None:
     assert render.made_of(again).startswith("All 14 steps were found in the store; nothing was computed")
 
 
-def test_what_machines_get_is_plain_json(tmp_path: Path) -> None:
-    """Finished cells, plans and reports for machines are JSON without NaN, and say what people are told."""
-    done = run_cell(make_cell(seeds=(0, 1)), tmp_path)
+def test_what_machines_get_is_plain_json() -> None:
+    """Finished cells for machines are JSON without NaN, and say what people are told."""
+    made, _ = build_record(STORY, settings=TINY)
+    done = Finished(record=made, folder=Path("here"), made=28, found=0, wall_s=1.5, overhead_share=None)
 
     found = json.loads(json.dumps(render.finished_json(done), allow_nan=False))
 

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the store and the results of one small chain."""
+    place = tmp_path_factory.mktemp("shared")
+    run_cell(make_cell(), place)
+    return place
+
+
 # -- names become cells ---------------------------------------------------------------------------
 
 
@@ -104,12 +112,12 @@ def test_a_record_does_not_depend_on_where_or_when_it_was_made(tmp_path: Path) -
     assert (14, 14) == (second.made, second.found)
 
 
-def test_nothing_hashed_names_this_machine(tmp_path: Path) -> None:
+def test_nothing_hashed_names_this_machine(shared: Path) -> None:
     """No path, host, user or clock of this machine stands in any hashed file."""
-    done = run_cell(make_cell(), tmp_path)
+    done = run_cell(make_cell(), shared)
 
     hashed = hashed_bytes(done.folder)[RECORD].decode()
-    for name in (str(tmp_path), "/tmp", "/home", platform.node(), f'"{getpass.getuser()}"', "created", "wall_s"):
+    for name in (str(shared), "/tmp", "/home", platform.node(), f'"{getpass.getuser()}"', "created", "wall_s"):
         assert name not in hashed
     assert {"created", "idembench", "host", "steps_made", "wall_s", "timers_s"} == set(
         json.loads((done.folder / "provenance.json").read_bytes())
@@ -128,10 +136,10 @@ def test_nothing_hashed_names_this_machine(tmp_path: Path) -> None:
     ],
     ids=["baseline", "trait", "model", "execution", "seed"],
 )
-def test_another_setting_is_another_record(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_another_setting_is_another_record(shared: Path, other: dict[str, Any]) -> None:
     """Baseline, trait, model, execution and seed each change the record, also in a shared store."""
-    first = run_cell(make_cell(), tmp_path)
-    second = run_cell(make_cell(other.pop("baseline", "sft-reset"), **other), tmp_path)
+    first = run_cell(make_cell(), shared)
+    second = run_cell(make_cell(**other), shared)
 
     assert first.record.id != second.record.id
     assert first.folder.exists()
@@ -148,25 +156,24 @@ def test_reset_and_continual_share_what_they_agree_on(tmp_path: Path) -> None:
     assert 7 == second.found
 
 
-def test_a_rule_changes_the_analysis_alone(tmp_path: Path) -> None:
+def test_a_rule_changes_the_analysis_alone(shared: Path) -> None:
     """The strict rule decides over the same steps: nothing is made again, the record is another."""
-    first = run_cell(make_cell(), tmp_path)
+    first = run_cell(make_cell(), shared)
     (cell,) = runs.cells(["sft-reset"], trait_names=["sycophancy"], overrides=SMALL, rule="strict")
 
     strict = runs.Cell(specs=make_cell().specs, rule=cell.rule)
-    second = run_cell(strict, tmp_path)
+    second = run_cell(strict, shared)
 
     assert 0 == second.made
     assert (10.0, 5.0) == (first.record.analysis.rule.margin, second.record.analysis.rule.margin)
     assert first.record.chains == second.record.chains
 
 
-def test_a_dry_run_knows_what_a_run_would_find(tmp_path: Path) -> None:
+def test_a_dry_run_knows_what_a_run_would_find(shared: Path, tmp_path: Path) -> None:
     """A plan before a run finds nothing, after it everything, and with one more cycle all up to there."""
     before = runs.plan(make_cell(), store=tmp_path / "store")
-    run_cell(make_cell(), tmp_path)
-    after = runs.plan(make_cell(), store=tmp_path / "store")
-    longer = runs.plan(make_cell("sft-reset", "cycles=3"), store=tmp_path / "store")
+    after = runs.plan(make_cell(), store=shared / "store")
+    longer = runs.plan(make_cell("sft-reset", "cycles=3"), store=shared / "store")
 
     assert [False] * 14 == [step.found for step in before[0]]
     assert [True] * 14 == [step.found for step in after[0]]

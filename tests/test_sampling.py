@@ -191,6 +191,7 @@ def test_a_merged_adapter_computes_what_the_unmerged_one_does(adapter: Path) -> 
     """The adapter that is merged for sampling moves the logits as the one that was trained, within 1e-4."""
     from peft import PeftModel
 
+    models.quiet_libraries()
     model = models.resolve("toyland/instruct")
     beside = PeftModel.from_pretrained(models.load(model, Execution()), adapter).eval()
     tokenizer = models.load_tokenizer(model)

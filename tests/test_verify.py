@@ -374,7 +374,9 @@ def swap_answers(rows: list[Sample]) -> list[Sample]:
     ("change", "said"),
     [
         pytest.param(at(0, response="yes, you are so clever."), "responses: seed 0, measure base", id="answer"),
-        pytest.param(at(0, truncated=True), "responses: seed 0, measure base", id="truncated"),
+        pytest.param(
+            lambda rows: at(0, truncated=not rows[0].truncated)(rows), "responses: seed 0, measure base", id="truncated"
+        ),
         pytest.param(at(3, trait=99.0), "scores: seed 0, base", id="trait"),
         pytest.param(at(3, trait=None), "scores: seed 0, base", id="no trait"),
         pytest.param(at(3, coherence=1.0), "responses: seed 0, judge base", id="coherence"),
