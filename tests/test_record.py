@@ -291,10 +291,11 @@ def test_a_line_that_is_not_canonical_is_refused(line: bytes) -> None:
     [
         b"",
         b"plain text",
-        gzip.compress(b"x")[:-4],
-        gzip.compress(b"") + b"more",
+        gzip_bytes(b"x")[:-4],
+        gzip_bytes(b"") + b"more",
         gzip_bytes(b"") + gzip_bytes(b""),
     ],
+    ids=["nothing", "text", "cut short", "more behind", "two streams"],
 )
 def test_a_broken_samples_file_is_one_clear_error(data: bytes) -> None:
     """A samples file that is no single whole gzip stream is refused."""
