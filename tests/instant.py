@@ -131,7 +131,7 @@ class InstantLM(LM):
 
     tokenizer_name = "instant"
 
-    def __init__(self, weights: str, *, seeded: bool, muted: bool, sick: bool) -> None:
+    def __init__(self, weights: str, *, seeded: bool, muted: bool = False, sick: bool = False) -> None:
         super().__init__()
         self.weights, self.seeded, self.muted, self.sick = weights, seeded, muted, sick
         self.seed: int | None = None

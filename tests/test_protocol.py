@@ -361,7 +361,7 @@ def test_a_whole_section_can_be_overridden() -> None:
         "cycles=3.5",
         "cycles=",
         "training.lerning_rate=1",
-        "trainig.learning_rate=1",
+        "train.learning_rate=1",
         "cycles.more=1",
         "training=5",
         "data.n_seed.x=5",
