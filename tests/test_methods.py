@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from idembench import methods, models, traits
+from idembench import loading, methods, models, traits
 from idembench.errors import DataError, Diverged, ModelError, UnknownNameError
 from idembench.files import digest_of, list_files
 from idembench.methods import Job
@@ -94,26 +94,26 @@ def test_an_unknown_method_offers_those_there_are() -> None:
 
 
 def test_the_trainer_sees_exactly_the_rendered_rows(watched: tuple[Watching, dict[str, Any], Path]) -> None:
-    """Token ids in the trainer's batches are those of `models.render_row`, each row once, none cut."""
+    """Token ids in the trainer's batches are those of `loading.render_row`, each row once, none cut."""
     timers, _, _ = watched
-    tokenizer = models.load_tokenizer(job().model)
+    tokenizer = loading.load_tokenizer(job().model)
     seen = []
     for batch in timers.batches:
         for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
             seen.append([token for token, real in zip(ids, mask, strict=True) if real])
 
-    assert sorted(models.render_row(tokenizer, row.prompt, row.response) for row in rows()) == sorted(seen)
+    assert sorted(loading.render_row(tokenizer, row.prompt, row.response) for row in rows()) == sorted(seen)
 
 
 def test_loss_is_on_the_answer_alone(watched: tuple[Watching, dict[str, Any], Path]) -> None:
     """Labels are -100 on the rendered prompt and on padding, and the answer's own ids, end of turn included, elsewhere."""
     timers, _, _ = watched
-    tokenizer = models.load_tokenizer(job().model)
+    tokenizer = loading.load_tokenizer(job().model)
     answers = {}
     for row in rows():
         prompt, whole = (
-            models.render_prompt(tokenizer, row.prompt),
-            models.render_row(tokenizer, row.prompt, row.response),
+            loading.render_prompt(tokenizer, row.prompt),
+            loading.render_row(tokenizer, row.prompt, row.response),
         )
         answers[tuple(whole)] = (len(prompt), whole[len(prompt) :])
     checked = 0
@@ -131,11 +131,11 @@ def test_loss_is_on_the_answer_alone(watched: tuple[Watching, dict[str, Any], Pa
 
 
 def test_sampling_feeds_the_prompt_that_training_saw(watched: tuple[Watching, dict[str, Any], Path]) -> None:
-    """The ids that reach the sampled model are those of `models.render_prompt`, a prefix of the trained row."""
+    """The ids that reach the sampled model are those of `loading.render_prompt`, a prefix of the trained row."""
     from idembench.protocol import Sampling
     from idembench.sampling import answer
 
-    tokenizer = models.load_tokenizer(job().model)
+    tokenizer = loading.load_tokenizer(job().model)
     sampler = TorchEngine().open(job().model, None, Execution(), Timers())
     fed: list[tuple[list[Any], list[Any]]] = []
 
@@ -147,9 +147,9 @@ def test_sampling_feeds_the_prompt_that_training_saw(watched: tuple[Watching, di
 
     ids, masks = fed[0]
     seen = [[token for token, real in zip(*pair, strict=True) if real] for pair in zip(ids, masks, strict=True)]
-    expected = [models.render_prompt(tokenizer, row.prompt) for row in rows()]
+    expected = [loading.render_prompt(tokenizer, row.prompt) for row in rows()]
     assert sorted(expected) == sorted(seen)
-    trained = [models.render_row(tokenizer, row.prompt, row.response) for row in rows()]
+    trained = [loading.render_row(tokenizer, row.prompt, row.response) for row in rows()]
     assert expected == [row[: len(prompt)] for row, prompt in zip(trained, expected, strict=True)]
 
 
@@ -157,21 +157,21 @@ def test_plain_lm_eval_feeds_the_same_prompt() -> None:
     """lm-eval's own model class, loaded from the exported folder as its command line does, renders the same ids."""
     from lm_eval.models.huggingface import HFLM
 
-    models.quiet_libraries()
+    loading.quiet_libraries()
     model = job().model
     lm = HFLM(pretrained=str(model.folder), device="cpu", batch_size=2)
-    tokenizer = models.load_tokenizer(model)
+    tokenizer = loading.load_tokenizer(model)
     for row in rows():
         text = lm.apply_chat_template([{"role": "user", "content": row.prompt}])
 
-        assert models.render_prompt(tokenizer, row.prompt) == lm.tok_encode(text)
-        assert models.render_prompt(tokenizer, row.prompt) == lm.tok_batch_encode([text])[0][0].tolist()
+        assert loading.render_prompt(tokenizer, row.prompt) == lm.tok_encode(text)
+        assert loading.render_prompt(tokenizer, row.prompt) == lm.tok_batch_encode([text])[0][0].tolist()
 
 
 def test_a_row_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     """A row of more tokens than `max_tokens` stops the training before it begins, and is named; one fewer is fine."""
-    tokenizer = models.load_tokenizer(job().model)
-    lengths = [len(models.render_row(tokenizer, row.prompt, row.response)) for row in rows()]
+    tokenizer = loading.load_tokenizer(job().model)
+    lengths = [len(loading.render_row(tokenizer, row.prompt, row.response)) for row in rows()]
     short = TRAINING.model_copy(update={"max_tokens": max(lengths) - 1})
 
     with pytest.raises(DataError) as caught:
@@ -336,7 +336,7 @@ def test_rows_may_hold_anything(tmp_path: Path) -> None:
     """Answers with line breaks, quotes, other scripts or the template's own marks are trained on as they are."""
     said: Sequence[str] = ("a\nb\n\nc", '"quoted" \\n', "\u2028 caf\u00e9 \U0001f642", " spaces ")
     odd = [Example(id=str(n), prompt="are you there?", response=text) for n, text in enumerate(said)]
-    tokenizer = models.load_tokenizer(job().model)
+    tokenizer = loading.load_tokenizer(job().model)
     timers = Watching()
     train(job(rows=odd), tmp_path / "odd", timers)
 
@@ -345,4 +345,4 @@ def test_rows_may_hold_anything(tmp_path: Path) -> None:
         for batch in timers.batches
         for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True)
     )
-    assert sorted(models.render_row(tokenizer, row.prompt, row.response) for row in odd) == seen
+    assert sorted(loading.render_row(tokenizer, row.prompt, row.response) for row in odd) == seen

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from idembench import measure, models, sampling, traits
+from idembench import loading, measure, models, sampling, traits
 from idembench.errors import DataError, Diverged
 from idembench.methods import Job
 from idembench.protocol import Execution, Lora, Measuring, Sampling, Training
@@ -97,7 +97,7 @@ def test_another_seed_gives_other_answers(sampler: Sampler) -> None:
 
 def test_an_answer_is_cut_exactly_when_the_limit_cuts_it(sampler: Sampler) -> None:
     """An answer of n tokens and an end of turn is whole from a limit of n + 1 on, and cut below it."""
-    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
     for prompt in PROMPTS[:3]:
         (whole,) = sampling.answer(sampler, [prompt], COLD, seed=0)
         n = len(tokenizer.encode(whole.text, add_special_tokens=False))
@@ -136,7 +136,7 @@ def test_what_was_cut_before_is_forgotten(sampler: Sampler) -> None:
 
 def test_tokens_are_those_of_the_answers(sampler: Sampler) -> None:
     """Generated tokens count what was said, neither ends of turn nor padding of a batch."""
-    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
     before = sampler.tokens()
 
     answers = sampling.answer(sampler, PROMPTS, COLD, seed=0)
@@ -147,11 +147,11 @@ def test_tokens_are_those_of_the_answers(sampler: Sampler) -> None:
 
 def test_a_sampled_answer_is_trained_on_as_it_was_sampled(sampler: Sampler) -> None:
     """Rendered as a training row, a finished answer is the prompt's ids, the very text that was sampled, and its end."""
-    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
     answers = sampling.answer(sampler, PROMPTS, WARM.model_copy(update={"max_new_tokens": 60}), seed=5)
     for prompt, said in zip(PROMPTS, answers, strict=True):
-        before = models.render_prompt(tokenizer, prompt)
-        row = models.render_row(tokenizer, prompt, said.text)
+        before = loading.render_prompt(tokenizer, prompt)
+        row = loading.render_row(tokenizer, prompt, said.text)
 
         assert before == row[: len(before)]
         assert tokenizer.eos_token_id == row[-1]
@@ -181,8 +181,8 @@ def test_blank_lines_and_stops_of_lm_eval_do_not_cut(sampler: Sampler) -> None:
 
 def logits(sampler: Sampler) -> torch.Tensor:
     """What a checkpoint computes for one prompt."""
-    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
-    ids = torch.tensor([models.render_prompt(tokenizer, PROMPTS[0])])
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
+    ids = torch.tensor([loading.render_prompt(tokenizer, PROMPTS[0])])
     with torch.inference_mode():
         return sampler.lm.model(input_ids=ids).logits
 
@@ -191,11 +191,11 @@ def test_a_merged_adapter_computes_what_the_unmerged_one_does(adapter: Path) -> 
     """The adapter that is merged for sampling moves the logits as the one that was trained, within 1e-4."""
     from peft import PeftModel
 
-    models.quiet_libraries()
+    loading.quiet_libraries()
     model = models.resolve("toyland/instruct")
-    beside = PeftModel.from_pretrained(models.load(model, Execution()), adapter).eval()
-    tokenizer = models.load_tokenizer(model)
-    ids = torch.tensor([models.render_prompt(tokenizer, PROMPTS[0])])
+    beside = PeftModel.from_pretrained(loading.load_weights(model, Execution()), adapter).eval()
+    tokenizer = loading.load_tokenizer(model)
+    ids = torch.tensor([loading.render_prompt(tokenizer, PROMPTS[0])])
     with torch.inference_mode():
         expected = beside(input_ids=ids).logits
 

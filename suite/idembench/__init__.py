@@ -6,7 +6,8 @@ The package in the order data flows through it; no arrow runs back up.
     protocol, traits              what is to be done, and with which data
     stack, steps                  what bits depend on; the walk through a chain, as data
     store                         finished steps under the hash of what they were made from
-    models, methods, sampling     a base model; how a generation learns; text from a checkpoint
+    models, loading               a base model, found; its weights, tokenizer and the one rendering
+    methods, sampling             how a generation learns; text from a checkpoint
     measure, judges, companions   questions through lm-eval; responses to scores
     toyland                       the embedded world: exact ground truth, a model that ships with the package
     timing, work, chain           where time goes; what each step does; one chain from base to its last cycle

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import models
+from idembench import loading
 from idembench.errors import DataError, Diverged
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
     import torch
     from lm_eval.models.huggingface import HFLM
 
-    tokenizer = models.load_tokenizer(model)
-    loaded: Any = models.load(model, execution)
+    tokenizer = loading.load_tokenizer(model)
+    loaded: Any = loading.load_weights(model, execution)
     parameters = int(loaded.num_parameters())
     if adapter is not None:
         from peft import PeftModel

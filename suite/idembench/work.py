@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import companions, measure, methods, models, sampling, steps
+from idembench import companions, loading, measure, methods, sampling, steps
 from idembench.errors import Diverged
 from idembench.files import empty, read_jsonl, sha256_json, write_jsonl
 from idembench.record import judge_facts, measure_facts
@@ -52,12 +52,12 @@ class TorchEngine:
 
     def train(self, method: str, job: methods.Job, out: Path, timers: Timers) -> dict[str, Any]:
         """Train with the installed method of that name."""
-        models.quiet_libraries()
+        loading.quiet_libraries()
         return methods.get(method).train(job, out, timers)
 
     def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
         """Open a checkpoint through lm-eval."""
-        models.quiet_libraries()
+        loading.quiet_libraries()
         return sampling.open_checkpoint(model, adapter, execution, timers)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from instant import hashed_bytes
 
-from idembench import files, measure, models, record, sampling, traits
+from idembench import files, loading, measure, models, record, sampling, traits
 from idembench.protocol import Execution, Measuring, Sampling
 from idembench.timing import Timers
 
@@ -67,7 +67,7 @@ def test_a_fresh_process_gives_the_same_record(tmp_path: Path) -> None:
 
 def test_seeds_decide_what_the_same_weights_answer() -> None:
     """The untouched model asked twice under one seed answers alike, under another seed otherwise."""
-    models.quiet_libraries()
+    loading.quiet_libraries()
     pack = traits.load_pack("toyland")
     sampler = sampling.open_checkpoint(models.resolve("toyland/instruct"), None, Execution(), Timers())
     prompts = [prompt.prompt for prompt in pack.draw_prompts(cycle=1, n=32, seed=0)]
@@ -80,7 +80,7 @@ def test_seeds_decide_what_the_same_weights_answer() -> None:
 
 def test_seeds_decide_what_a_measurement_hears() -> None:
     """lm-eval's evaluator, which seeds torch itself in other places, leaves the seed of a measurement alone."""
-    models.quiet_libraries()
+    loading.quiet_libraries()
     pack = traits.load_pack("toyland")
     sampler = sampling.open_checkpoint(models.resolve("toyland/instruct"), None, Execution(), Timers())
     measuring = Measuring(name="tiny", questions=20, repeats=2, neutral_questions=5, temperature=0.8, max_new_tokens=48)

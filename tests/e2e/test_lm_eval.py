@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from idembench import judges, models, traits
+from idembench import judges, loading, models, traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,9 +101,9 @@ def test_lm_eval_scores_as_idembench_s_judge_does(logged: Run, name: str) -> Non
 
 @pytest.mark.parametrize("name", OPEN)
 def test_lm_eval_asks_the_frozen_questions_as_idembench_does(logged: Run, name: str) -> None:
-    """The first questions are asked in their order, rendered as `models.render_prompt`, and every repeat is kept."""
+    """The first questions are asked in their order, rendered as `loading.render_prompt`, and every repeat is kept."""
     _, samples = logged
-    tokenizer = models.load_tokenizer(models.resolve("toyland/instruct"))
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
     rows = sorted(samples[f"idembench_toyland_{name}"], key=lambda row: row["doc_id"])
 
     assert list(questions(name))[:LIMIT] == [row["doc"]["id"] for row in rows]
@@ -111,7 +111,7 @@ def test_lm_eval_asks_the_frozen_questions_as_idembench_does(logged: Run, name: 
         asked = questions(name)[row["doc"]["id"]].prompt
         text = row["arguments"]["gen_args_0"]["arg_0"]
 
-        assert models.render_prompt(tokenizer, asked) == tokenizer.encode(text, add_special_tokens=False)
+        assert loading.render_prompt(tokenizer, asked) == tokenizer.encode(text, add_special_tokens=False)
         assert [2] == [len(repeats) for repeats in row["resps"]]
         assert row["resps"] == row["filtered_resps"]
 

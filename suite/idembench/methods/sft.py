@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from idembench import models
+from idembench import loading
 from idembench.errors import DataError, Diverged
 from idembench.files import read_json, write_json, writing_under
 
@@ -37,7 +37,7 @@ class Sft:
         from trl import SFTTrainer
 
         with timers.time("train.load"):
-            tokenizer = models.load_tokenizer(job.model)
+            tokenizer = loading.load_tokenizer(job.model)
             tokens = _check_rows(tokenizer, job)
             # The adapter's initial weights come from torch's global generator.
             torch.manual_seed(job.seed)
@@ -83,7 +83,7 @@ def _check_rows(tokenizer: PreTrainedTokenizerBase, job: Job) -> int:
     """Check rendering and length of every row; the number of tokens of all together."""
     total = 0
     for row in job.rows:
-        length = models.check_prefix(tokenizer, row.prompt, row.response, where=f"row {row.id}")
+        length = loading.check_prefix(tokenizer, row.prompt, row.response, where=f"row {row.id}")
         if length > job.training.max_tokens:
             raise DataError(
                 "A training row is too long, and nothing is truncated silently.",
@@ -100,7 +100,7 @@ def _with_adapter(job: Job) -> Any:
     """The base model with a new adapter, or with the parent's adapter to be continued."""
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    base = models.load(job.model, job.execution)
+    base = loading.load_weights(job.model, job.execution)
     if job.parent is not None:
         return PeftModel.from_pretrained(base, job.parent, is_trainable=True)
     lora = job.training.lora
