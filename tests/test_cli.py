@@ -262,7 +262,7 @@ def test_a_hub_that_cannot_be_reached_exits_3(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_any_encoding_of_the_terminal_will_do(done: Path, encoding: str) -> None:
     """Characters that stdout cannot encode are replaced for people, and JSON stays whole for machines."""
     script = Path(sys.executable).with_name("idembench")

@@ -216,7 +216,7 @@ def test_a_record_verifies_wherever_it_is_copied(folder: Path, tmp_path: Path) -
 # -- every field ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part > 1)) for part in range(PARTS)])
 def test_no_number_of_a_record_can_be_nudged(smaller: Path, part: int) -> None:
     """Any number of `record.json` changed by a visible amount, folder renamed: verify fails and names it."""
     nudge = walk_over(smaller, part, is_number, lambda value: value + (1 if isinstance(value, int) else 0.01))
