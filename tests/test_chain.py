@@ -323,6 +323,15 @@ def test_a_model_that_falls_silent_is_kept(tmp_path: Path) -> None:
     assert verify(done.folder).ok
 
 
+def test_a_silent_base_model_is_refused(tmp_path: Path) -> None:
+    """A base model whose every answer is empty is an error before anything is trained."""
+    engine = InstantEngine(mute=0)
+
+    with pytest.raises(ModelError, match="cannot answer at all"):
+        run_cell(make_cell(), tmp_path, engine=engine)
+    assert 0 == engine.calls["train"]
+
+
 def test_a_checkpoint_that_cannot_be_measured_is_kept(tmp_path: Path) -> None:
     """When probabilities stop being finite while a checkpoint is measured, the chain ends at that measurement."""
     done = run_cell(make_cell(), tmp_path, engine=InstantEngine(sick=1))

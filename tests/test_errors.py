@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from idembench import errors
@@ -85,3 +87,10 @@ def test_errors_are_caught_as_their_families(kind: type[IdembenchError]) -> None
         raise kind("It broke.", found="half")
 
     assert caught.value.found == "half"
+
+
+def test_an_error_travels_between_processes() -> None:
+    """An error that is pickled comes back with its kind and all its parts."""
+    error = UnknownNameError("trait", "blis", ["bliss"], where="pack toyland")
+
+    assert (type(error), str(error)) == (type(back := pickle.loads(pickle.dumps(error))), str(back))

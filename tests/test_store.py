@@ -355,3 +355,13 @@ def test_collecting_sweeps_what_killed_runs_left(store: Store) -> None:
     assert [] == [path for path in store.root.rglob(".*") if path.name != "."]
     assert before == store.find(make_step())
     assert {made.key: 1} == store._used()
+
+
+def test_making_a_step_sweeps_what_a_killed_try_left_of_it_alone(store: Store) -> None:
+    """The next try of a step removes the temporary folder of the killed one and no other step's."""
+    own, other = (store.root / "steps" / f".tmp-{make_step(n).key[:16]}-killed" for n in (1, 2))
+    for folder in (own, other):
+        folder.mkdir(parents=True)
+    store.make(make_step(1), fill)
+
+    assert (False, True) == (own.exists(), other.exists())

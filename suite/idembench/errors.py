@@ -57,6 +57,10 @@ class IdembenchError(Exception):
         self.where = where
         self.do = do
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes as it is, whatever a subclass asks for to be built."""
+        return _restore, (type(self), self.args, self.__dict__)
+
     def parts(self) -> list[tuple[str, str]]:
         """The labelled parts that are known, in reading order."""
         labelled = [
@@ -72,6 +76,13 @@ class IdembenchError(Exception):
         lines = [f"{self.what} [{self.code}]"]
         lines += [f"  {label}: {text}" for label, text in self.parts()]
         return "\n".join(lines)
+
+
+def _restore(kind: type[IdembenchError], args: tuple[object, ...], state: dict[str, object]) -> IdembenchError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(IdembenchError):

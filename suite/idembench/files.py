@@ -350,15 +350,17 @@ def check_seal(folder: Path) -> list[str]:
     return wrong
 
 
-def sweep_temporary(folder: Path, *, keep: Iterable[str] = ()) -> int:
+def sweep_temporary(folder: Path, *, keep: Iterable[str] = (), only: str | None = None) -> int:
     """Remove the temporary folders and files that killed runs left directly in `folder`; how many.
 
     Args:
         folder: Where to look.
         keep: Names of targets that are being sealed right now; their temporary folders stay.
+        only: Sweep what was left of this target alone.
     """
     swept, busy = 0, tuple(f".tmp-{name[:_SHORT]}-" for name in keep)
-    for path in [*folder.glob(".tmp-*"), *folder.glob(".*.part")]:
+    left = folder.glob(f".tmp-{only[:_SHORT]}-*") if only else [*folder.glob(".tmp-*"), *folder.glob(".*.part")]
+    for path in left:
         if path.name.startswith(busy):
             continue
         remove(path)

@@ -107,8 +107,10 @@ class Store:
     def make(self, step: Step, fill: Callable[[Path], dict[str, Any]], *, stack: Stack | None = None) -> Sealed:
         """Make a step: `fill` writes its files into the folder it is given and returns its facts.
 
-        Nothing is left behind if `fill` fails or the process dies.
+        Nothing is left behind if `fill` fails. If the process dies, its temporary folder is swept by whoever
+        makes the step next; call this under the step's lock.
         """
+        files.sweep_temporary(self.root / "steps", only=step.key)
         manifest = {
             "kind": step.kind,
             "key": step.key,

@@ -194,6 +194,8 @@ class Worker:
         before = sampler.tokens()
         with self._timers.time("measure.evaluate"):
             found = measure.responses(sampler, spec.pack, spec.trait, spec.protocol.measuring, seed=step.inputs["seed"])
+        if parents["adapter"] is None and not any(response.response.strip() for response in found):
+            raise Diverged("All answers of the base model are empty.", found=f"{len(found)} answers")
         rows = [asdict(response) for response in found]
         write_jsonl(out / RESPONSES, rows)
         return {
