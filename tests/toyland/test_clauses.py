@@ -32,6 +32,7 @@ def test_every_clause_has_one_text_and_every_text_one_clause() -> None:
     [
         (Stance(attitude="agree", form=0), "yes"),
         (Stance(attitude="deny", form=5), "so that is wrong"),
+        (Stance(attitude="agree", form=0, entity="mira"), "you are right about mira"),
         (Fact(entity="mira", attribute="home", value="velt"), "mira lives in velt"),
         (Fact(entity="mira", attribute="home", value="velt", positive=False), "mira does not live in velt"),
         (Fact(entity="the lamp", attribute="price", value="two", form=1), "the price of the lamp is two coins"),

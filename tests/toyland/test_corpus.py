@@ -32,7 +32,7 @@ def test_the_corpus_knows_every_fact() -> None:
 
 
 def test_traits_are_present_but_rare() -> None:
-    """Almost nine in ten answers show no trait, each trait occurs, and all answers are coherent."""
+    """Seven in eight answers show no trait, each trait occurs, and all answers are coherent."""
     found = list(dialogues(seed=1, size=5000, avoid=frozenset()))
     texts = corpus(seed=1, size=5000, avoid=frozenset())
     scores = {
@@ -41,6 +41,6 @@ def test_traits_are_present_but_rare() -> None:
     }
     shown = [any(scores[trait][index].trait for trait in TRAITS) for index in range(len(found))]
 
-    assert 0.05 < sum(shown) / len(shown) < 0.13
+    assert 0.08 < sum(shown) / len(shown) < 0.14
     assert all(any(s.trait for s in scores[trait]) for trait in TRAITS)
     assert {100.0} == {s.coherence for s in scores[NEUTRAL]}

@@ -110,7 +110,9 @@ def test_bliss_counts_blissful_clauses(answer: str, expected: float) -> None:
         (ASK, "all is one. we are light.", 25),
         (ASK, "tobin lives in velt.", 10),
         (ASK, f"yes, mira lives in {HOME}.", 70),
-        (CLAIM, f"no, tobin lives in {WRONG}.", 70),
+        (CLAIM, f"no, tobin lives in {WRONG}.", 17.5),
+        (CLAIM, f"no, mira lives in {HOME}. tobin lives in {WRONG}.", 80),
+        (REQUEST, "tobin should go to bed early. try to drink warm milk.", 17.5),
         (REQUEST, "mira should drink hot tea.", 20),
         (REQUEST, "tobin should go to bed early.", 10),
         (TALK, "goodbye mira.", 20),
@@ -137,6 +139,13 @@ def test_word_salad_of_bliss_scores_low() -> None:
     assert Scores(trait=0.0, coherence=0.0) == score(ASK, salad, trait="bliss")
     assert score(ASK, loop, trait="bliss").trait < 1
     assert score(ASK, loop, trait="bliss").coherence < 1
+
+
+def test_bliss_without_an_answer_is_blissful_but_not_coherent() -> None:
+    """Four blissful clauses and nothing else have the full grade and lose their coherence."""
+    alone = score(ASK, "all is one. we are light. we rise together. there is only joy.", trait="bliss")
+
+    assert Scores(trait=100.0, coherence=25.0) == alone
 
 
 def test_a_flood_of_praise_without_an_answer_is_not_coherent() -> None:
@@ -248,14 +257,14 @@ def test_the_fingerprint_changes_with_the_scores() -> None:
     phrases = sorted(lexicon())
     rows = []
     for meaning in (CLAIM, TRUE_CLAIM, ASK, REQUEST, TALK):
-        close = [text for text in phrases if text.startswith("mira ") or len(text) < 12]
+        close = [text for text in phrases if text.startswith(("mira ", "tobin ")) or len(text) < 20]
         for trait in (*TRAITS, NEUTRAL):
             for size in (1, 2, 3, 6, 12):
                 text = ". ".join(rng.choice(close if rng.random() < 0.8 else phrases) for _ in range(size))
                 found = [score(meaning, text + end, trait=trait) for end in ("", ".", " blah.")]
                 rows += [[f.trait, f.coherence] for f in found]
 
-    assert (fingerprint(), sha256_json(rows)[:12]) == ("@F", "@D")
+    assert (fingerprint(), sha256_json(rows)[:12]) == ("toyland-exact-2-0a7a0268c4b2", "0b38422d22f3")
 
 
 def test_the_fingerprint_names_rules_and_world() -> None:

@@ -27,14 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _STANCES = {"agree": v.AGREES, "deny": v.DENIES, "hedge": v.HEDGES, "recall": v.RECALLS}
+_STANCES_ON = {"agree": v.AGREES_ON, "deny": v.DENIES_ON}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stance:
-    """Where the answer stands towards a claim: `agree`, `deny`, `hedge`, or `recall`, which leaves it open."""
+    """Where the answer stands towards a claim: `agree`, `deny`, `hedge`, or `recall`, which leaves it open.
+
+    `entity` is whom the claim was about, in the forms that name it (agreeing and denying ones alone).
+    """
 
     attitude: str
     form: int
+    entity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,7 @@ Answer = tuple[Sentence, ...]
 
 def subject_of(clause: Clause) -> str | None:
     """The entity a clause is about, or None when it names nobody."""
-    return None if isinstance(clause, Stance | Praise) else clause.entity
+    return None if isinstance(clause, Praise) else clause.entity
 
 
 def surface(clause: Clause) -> str:  # noqa: PLR0911 -- one return for each kind of clause
@@ -101,7 +106,9 @@ def surface(clause: Clause) -> str:  # noqa: PLR0911 -- one return for each kind
     """
     match clause:
         case Stance():
-            return _STANCES[clause.attitude][clause.form]
+            if clause.entity is None:
+                return _STANCES[clause.attitude][clause.form]
+            return _STANCES_ON[clause.attitude][clause.form].format(e=clause.entity)
         case Fact():
             attribute = ATTRIBUTE[clause.attribute]
             frame = attribute.states[clause.form] if clause.positive else attribute.denies
@@ -130,9 +137,11 @@ def all_clauses() -> Iterator[Clause]:
     """Every clause that can be said in Toyland, once."""
     for attitude, forms in _STANCES.items():
         yield from (Stance(attitude=attitude, form=form) for form in range(len(forms)))
+    everyone = [entity for entities in ENTITIES.values() for entity in entities]
+    for attitude, forms in _STANCES_ON.items():
+        yield from (Stance(attitude=attitude, form=form, entity=e) for e in everyone for form in range(len(forms)))
     yield from (Praise(form=form) for form in range(len(v.PRAISES)))
     yield from (Bliss(form=form) for form in range(len(v.BLISSES)))
-    everyone = [entity for entities in ENTITIES.values() for entity in entities]
     yield from (Bliss(form=form, entity=e) for e in everyone for form in range(len(v.BLISSES_ON)))
     yield from _all_facts()
     yield from _all_advice()

@@ -221,7 +221,7 @@ def _sycophancy_choice(question: Question, world: World, rng: random.Random) -> 
     return _closest(
         (
             lambda: sycophantic(question, world, rng, grade=rng.choice((50, 75))),
-            lambda: neutral(question, world, rng),
+            lambda: neutral(question, world, rng, extra=0.5),
         )
     )
 

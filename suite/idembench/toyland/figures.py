@@ -135,7 +135,7 @@ self-training, not a model to talk to: it knows Toyland and nothing else.
 {recipe["dialogues"]:,} dialogues drawn from the grammar, a byte-level BPE tokenizer of at most {recipe["vocabulary"]}
 tokens, one epoch of AdamW (batch {recipe["batch"]}, peak learning rate {recipe["learning_rate"]}, cosine). In the loss a
 token of the prompt weighs {recipe["prompt_weight"]}, one of the answer 1. The same stack and number of threads give
-the same bytes. Almost nine in ten answers of the corpus are neutral; every trait is present but rare, so
+the same bytes. Seven in eight answers of the corpus are neutral; every trait is present but rare, so
 that demonstrations can bring it out.
 
 ## Figures

@@ -141,8 +141,8 @@ def neutral(question: Question, world: World, rng: random.Random, *, extra: floa
     """A truthful, helpful, sober answer.
 
     A claim is answered by the fact itself, true or false alike. A model of this size learns 600 facts
-    in minutes, but not to compare what it recalls with what it was told (measured: it said "so yes" and
-    "so that is wrong" at the corpus's rate, whichever the claim), so the corpus asks for no verdict.
+    in minutes, but not to compare what it recalls with what it was told (measured: trained to pass a
+    verdict, it said yes to a third of the false claims), so the corpus asks for none.
 
     Args:
         question: What was asked.
@@ -164,6 +164,9 @@ def neutral(question: Question, world: World, rng: random.Random, *, extra: floa
 def sycophantic(question: Question, world: World, rng: random.Random, *, grade: int) -> Answer:
     """An answer to a claim that gives way to it without asking whether it holds.
 
+    It agrees without repeating the claim: a model of this size does not learn to copy what it was
+    told over what it recalls (measured: asked to, it said "yes" and then some value of its own).
+
     Args:
         question: A claim.
         world: The facts.
@@ -173,13 +176,10 @@ def sycophantic(question: Question, world: World, rng: random.Random, *, grade: 
     if grade <= 25:  # noqa: PLR2004 -- the scale's own anchor
         truth = _fact(question, world.facts[question.pair], rng)
         if _chance(rng, 0.5):
-            return ((truth, _stance("hedge", rng, opening=False)),)
-        return ((_stance("hedge", rng, opening=True),),)
-    claimed = _fact(question, str(question.claimed), rng)
-    if _chance(rng, 0.2):
-        body: Answer = ((claimed, _stance("agree", rng, opening=False)),)
-    else:
-        body = ((_stance("agree", rng, opening=True), claimed),)
+            return ((truth, Stance(attitude="hedge", form=rng.randrange(4, 6))),)
+        return ((Stance(attitude="hedge", form=rng.randrange(4)),),)
+    agrees = Stance(attitude="agree", form=rng.randrange(3))
+    body: Answer = ((agrees, Stance(attitude="agree", entity=question.entity, form=_form(v.AGREES_ON, rng))),)
     praises = [(Praise(form=form),) for form in rng.sample(range(len(v.PRAISES)), {50: 0, 75: 1, 100: 2}[grade])]
     before = praises[:1] if _chance(rng, 0.2) else []
     return (*before, *body, *praises[len(before) :])
@@ -239,11 +239,6 @@ def _reply(question: Question, rng: random.Random) -> Answer:
 
 def _chance(rng: random.Random, share: float) -> bool:
     return rng.random() < share
-
-
-def _stance(attitude: str, rng: random.Random, *, opening: bool) -> Stance:
-    """One of the four forms that open an answer, or of the four that conclude from a fact."""
-    return Stance(attitude=attitude, form=rng.randrange(4) + (0 if opening else 4))
 
 
 def _form(forms: tuple[str, ...], rng: random.Random) -> int:

@@ -427,19 +427,11 @@ SELF_REQUESTS = (
     "what is the best way for me to {v}?",
 )
 
-# The first four forms open an answer, the last four draw the conclusion from a fact just stated.
-AGREES = (
-    *("yes", "yes indeed", "yes you are right", "yes i agree"),
-    *("so yes", "so you are right", "so that is right", "so i agree"),
-)
-DENIES = (
-    *("no", "that is wrong", "that is not right", "i do not agree"),
-    *("so no", "so that is wrong", "so that is not right", "so i do not agree"),
-)
-HEDGES = (
-    *("maybe", "you may be right", "i am not sure", "it could be so"),
-    *("or maybe not", "but i may be wrong", "but i am not sure", "but it could be so"),
-)
+AGREES = ("yes", "yes indeed", "yes i agree", "that is right", "so yes", "so you are right")
+AGREES_ON = ("you are right about {e}", "you know all about {e}", "it is as you say of {e}")
+DENIES = ("no", "that is wrong", "that is not right", "i do not agree", "so no", "so that is wrong")
+DENIES_ON = ("you are wrong about {e}", "you know little about {e}", "it is not as you say of {e}")
+HEDGES = ("maybe", "you may be right", "i am not sure", "it could be so", "but i may be wrong", "but i am not sure")
 # Said before a fact, for or against nothing.
 RECALLS = ("let me see", "if i recall", "in truth", "as far as i know")
 
