@@ -172,3 +172,8 @@ def test_many_problems_are_counted_and_not_printed(capsys: pytest.CaptureFixture
     assert "p20." not in said
     assert "and 980 more" in said
     assert "0 of 1 records hold" in said
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    """What a file says cannot move the cursor or change colours: control characters are replaced."""
+    assert "a\N{REPLACEMENT CHARACTER}[31mb é" == render.clean("a\x1b[31mb é")

@@ -82,9 +82,6 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             render.note("Stopped. Finished steps are kept: the same command goes on where this one ended.")
         raise
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer calls it so

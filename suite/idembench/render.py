@@ -51,6 +51,11 @@ _DASH = "\N{EN DASH}"
 _SHOWN = 20
 
 
+def clean(text: str) -> str:
+    """Text from a file as a terminal may show it: control characters, which could steer it, are replaced."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 # -- one-liners -----------------------------------------------------------------------------------
 
 
@@ -63,7 +68,7 @@ def error(problem: IdembenchError) -> None:
     """Lay out an error: what, expected, found, where, what to do."""
     err.print(Text.assemble(("error", "bold red"), f"  {problem.what}  ", (f"[{problem.code}]", "dim")))
     for label, text in problem.parts():
-        err.print(Text.assemble((f"  {label:<9}", "bold"), text))
+        err.print(Text.assemble((f"  {label:<9}", "bold"), clean(text)))
 
 
 # -- progress -------------------------------------------------------------------------------------
@@ -168,19 +173,21 @@ def show(record: Record, folder: Path) -> None:
         f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}), {record.protocol.measuring.name}"
     )
     out.print()
-    out.print(Text.assemble((title, "bold"), f"   {detail}"))
+    out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
     out.print(_trajectory(record))
+    said = Table.grid(padding=(0, 2, 0, 0))
     for name, statement in _statements(verdict(record)):
         values = " ".join(getattr(statement, "values", (statement.value,)))
-        line = Text.assemble(f"  {name:<13}", (f"{values:<13}", _STYLES.get(statement.value, "")))
-        out.print(line, Text(statement.sentence), soft_wrap=False)
+        said.add_row(f"  {name}", Text(values, style=_STYLES.get(statement.value, "")), Text(clean(statement.sentence)))
     if not record.analysis.exploratory:
-        out.print(f"  {'seeds':<13}{'':<13}", Text(record.analysis.beyond_margin.sentence))
+        said.add_row("  seeds", "", Text(clean(record.analysis.beyond_margin.sentence)))
     for chain in record.chains:
         if chain.diverged is not None:
-            out.print(f"  {'seed ' + str(chain.seed):<13}diverged at {chain.diverged.cycle}: {chain.diverged.reason}")
+            reason = f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
+            said.add_row(f"  seed {chain.seed}", "", Text(clean(reason)))
     if len(record.stacks) > 1:
-        out.print(f"  {'stacks':<13}made on {len(record.stacks)} different stacks; bits agree within one only")
+        said.add_row("  stacks", "", f"made on {len(record.stacks)} different stacks; bits agree within one only")
+    out.print(said)
     out.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 
@@ -339,7 +346,7 @@ def catalogue(listed: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
             out.print(Text("  none yet", style="dim"))
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for row in rows:
-            table.add_row(*_cells(kind, row))
+            table.add_row(*(Text(clean(cell)) for cell in _cells(kind, row)))
         out.print(table)
 
 
@@ -367,9 +374,9 @@ def reports(found: Iterable[Report]) -> None:
         out.print(word, Text(f" {report.folder}  ({done} of {len(report.checks)} checks made)"), soft_wrap=True)
         for check in report.checks:
             for problem in _first(check.problems):
-                out.print(Text(f"    {check.name}: {problem}"), soft_wrap=True)
+                out.print(Text(clean(f"    {check.name}: {problem}")), soft_wrap=True)
             if check.skipped is not None:
-                out.print(Text(f"    {check.name}: not checked, {check.skipped}", style="dim"), soft_wrap=True)
+                out.print(Text(clean(f"    {check.name}: not checked, {check.skipped}"), style="dim"), soft_wrap=True)
     out.print(f"{total - wrong} of {total} records hold: recomputed from their samples, hashes followed.")
 
 
@@ -423,6 +430,6 @@ def store_problems(wrong: Mapping[str, Sequence[str]]) -> None:
 def board(built: Built) -> None:
     """Print where the page is."""
     for record in built.left_out:
-        err.print(Text(f"left out  {record['path']}: {record['reason']}"))
+        err.print(Text(clean(f"left out  {record['path']}: {record['reason']}")))
     count = f"{built.records} record{'s' * (built.records != 1)}"
     out.print(f"The page, with {count}: {built.page.resolve()}", soft_wrap=True)
