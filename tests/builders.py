@@ -97,6 +97,7 @@ def build_record(
         prompts=pack.prompts_sha256,
         questions=pack.trait(trait).questions_sha256,
         neutral_questions=pack.neutral_sha256,
+        tasks=pack.tasks_sha256(pack.trait(trait)),
     )
     weights = [_entry("model.safetensors", f"the weights of {model}".encode())]
     chains, samples, diverged, packed = [], {}, {}, {}

@@ -42,6 +42,7 @@ def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
             "adapter": "a" * 64,
             "questions": "q" * 64,
             "neutral": "n" * 64,
+            "tasks": "t" * 64,
             "measuring": MEASURING,
         },
         "judge": {
@@ -114,6 +115,7 @@ CHANGED: dict[str, list[Step]] = {
         make_step("train", replace(SUBJECT, model="n" * 64)),
     ],
     "measure": [
+        make_step("measure", tasks="u" * 64),
         *(make_step("measure", measuring=one) for one in variants(MEASURING, skip=("name",))),
         *(make_step("measure", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
         make_step("measure", label="c2"),
@@ -206,7 +208,9 @@ def make_plan(mode: str = "reset", *, subject: Subject = SUBJECT, cycles: int = 
         sampling=SAMPLING,
         measuring=MEASURING,
     ).model_copy(update=changes)
-    sources = Sources(demonstrations="d" * 64, prompts="b" * 64, questions="c" * 64, neutral_questions="e" * 64)
+    sources = Sources(
+        demonstrations="d" * 64, prompts="b" * 64, questions="c" * 64, neutral_questions="e" * 64, tasks="f" * 64
+    )
     return Plan(subject=subject, protocol=protocol, sources=sources, judge="j" * 64, method_version=1)
 
 

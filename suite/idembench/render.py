@@ -6,6 +6,7 @@ the same without it.
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
     from idembench.work import ChainSpec
 
 # Names, reasons and sentences come from records of other people: brackets in them are brackets.
-out = Console(highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+# A pipe or a log has no width of its own, and 80 columns would fold every table.
+_PIPE_COLUMNS = 132
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+err = Console(
+    stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else _PIPE_COLUMNS
+)
 
 _STYLES = {
     "taken": "green",

@@ -20,6 +20,7 @@ from idembench.files import available_cores, sha256_bytes, user_folder
 from idembench.protocol import Execution
 from idembench.statistics import RULES
 from idembench.store import Store
+from idembench.timing import Timers
 from idembench.work import ChainSpec, TorchEngine
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Finished:
         made: Steps made just now.
         found: Steps found in the store.
         wall_s: Seconds it took.
-        overhead_share: Share of that outside forward, backward, optimizer step and generate, 0..1; None if
-            nothing was made.
+        overhead_share: Share of that outside forward, backward, optimizer step and generate, 0..1, imports left
+            out; None if nothing was made.
     """
 
     record: Record
@@ -171,15 +172,17 @@ def run(
     built, samples = build(cell, runs)
     wall_s = time.perf_counter() - start
     made = sum(one.made for one in runs)
-    folder = record.write(results, built, samples, _provenance(runs, wall_s))
-    work_s = sum(one.timers.work_s() for one in runs)
+    timers = Timers()
+    for one in runs:
+        timers.merge(one.timers)
+    folder = record.write(results, built, samples, _provenance(made, timers, wall_s))
     return Finished(
         record=built,
         folder=folder,
         made=made,
         found=sum(len(one.lineage) for one in runs) - made,
         wall_s=wall_s,
-        overhead_share=1 - work_s / wall_s if made else None,
+        overhead_share=timers.overhead_share(total_s=wall_s) if made else None,
     )
 
 
@@ -220,17 +223,13 @@ def build(cell: Cell, runs: Sequence[ChainRun]) -> tuple[Record, dict[int, bytes
     return built, samples
 
 
-def _provenance(runs: Sequence[ChainRun], wall_s: float) -> dict[str, object]:
+def _provenance(made: int, timers: Timers, wall_s: float) -> dict[str, object]:
     """Clock, host class and durations: true of this run alone, so never hashed."""
-    seconds: dict[str, float] = {}
-    for one in runs:
-        for name, value in one.timers.seconds.items():
-            seconds[name] = seconds.get(name, 0.0) + value
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "idembench": version("idembench"),
         "host": {"system": platform.system(), "machine": platform.machine(), "cores": available_cores()},
-        "steps_made": sum(one.made for one in runs),
+        "steps_made": made,
         "wall_s": round(wall_s, 3),
-        "timers_s": {name: round(value, 3) for name, value in sorted(seconds.items())},
+        "timers_s": {name: round(value, 3) for name, value in sorted(timers.seconds.items())},
     }

@@ -103,6 +103,8 @@ def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, ti
     The merge lives in memory only and is done in float32; in a narrower dtype the adapter stays beside the
     weights, since rounding the sum would change the model.
     """
+    with timers.time("imports"):
+        import lm_eval.models.huggingface  # noqa: F401 -- what `_open` needs, timed apart from its work
     with timers.time("sample.load"):
         return _open(model, adapter, execution, timers)
 

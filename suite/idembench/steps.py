@@ -38,12 +38,13 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Sources(Frozen):
-    """The SHA-256 of every data file that a chain draws from or is asked."""
+    """The SHA-256 of every file that a chain draws from or is asked; `tasks` is that of the lm-eval task files."""
 
     demonstrations: Sha256
     prompts: Sha256
     questions: Sha256
     neutral_questions: Sha256
+    tasks: Sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ class Subject:
         return Step(kind="train", cycle=f"c{cycle}", inputs=inputs)
 
     def measurement(
-        self, *, label: str, adapter: str | None, questions: str, neutral: str, measuring: Measuring
+        self, *, label: str, adapter: str | None, questions: str, neutral: str, tasks: str, measuring: Measuring
     ) -> Step:
         """Ask one checkpoint the frozen questions."""
         inputs = {
@@ -142,6 +143,7 @@ class Subject:
             "trait": self.trait,
             "questions": questions,
             "neutral_questions": neutral,
+            "tasks": tasks,
             "measuring": measuring.model_dump(exclude={"name"}),
             "execution": self.execution.model_dump(),
             "seed": self.derive("measure", label),
@@ -213,6 +215,7 @@ def walk(plan: Plan, take: Take[D]) -> None:
             adapter=adapter.digest if adapter else None,
             questions=sources.questions,
             neutral=sources.neutral_questions,
+            tasks=sources.tasks,
             measuring=p.measuring,
         )
         known = label == "base" or adapter is not None

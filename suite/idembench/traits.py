@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 
 from idembench.errors import DataError, UnknownNameError
-from idembench.files import asset, derive_seed, read_jsonl, sha256_file
+from idembench.files import asset, derive_seed, read_jsonl, sha256_file, sha256_json
 from idembench.protocol import Count, Frozen, Positive, Rate, explain, read_yaml
 
 if TYPE_CHECKING:
@@ -196,6 +196,11 @@ class Pack:
     def neutral_sha256(self) -> str:
         """Names the neutral question set."""
         return sha256_file(self.folder / "coherence" / "questions.jsonl")
+
+    def tasks_sha256(self, trait: Trait) -> str:
+        """Names the lm-eval task files behind a trait's measurement: how its questions are put to a model."""
+        paths = [*self.folder.glob("*.template"), trait.folder / "open.yaml", self.folder / "coherence" / "open.yaml"]
+        return sha256_json({path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(paths)})
 
     @property
     def coherence_task(self) -> str:

@@ -360,6 +360,7 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     check.expect("data.questions", trait.questions_sha256, parsed.data.questions)
     check.expect("data.prompts", pack.prompts_sha256, parsed.data.prompts)
     check.expect("data.neutral_questions", pack.neutral_sha256, parsed.data.neutral_questions)
+    check.expect("data.tasks", pack.tasks_sha256(trait), parsed.data.tasks)
     measuring = parsed.protocol.measuring
     expected = [q.id for q in trait.questions[: measuring.questions]]
     expected += [q.id for q in pack.neutral_questions[: measuring.neutral_questions]]

@@ -52,12 +52,14 @@ class TorchEngine:
 
     def train(self, method: str, job: methods.Job, out: Path, timers: Timers) -> dict[str, Any]:
         """Train with the installed method of that name."""
-        loading.quiet_libraries()
+        with timers.time("imports"):
+            loading.quiet_libraries()
         return methods.get(method).train(job, out, timers)
 
     def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
         """Open a checkpoint through lm-eval."""
-        loading.quiet_libraries()
+        with timers.time("imports"):
+            loading.quiet_libraries()
         return sampling.open_checkpoint(model, adapter, execution, timers)
 
 
@@ -117,6 +119,7 @@ class ChainSpec:
             prompts=self.pack.prompts_sha256,
             questions=self.trait.questions_sha256,
             neutral_questions=self.pack.neutral_sha256,
+            tasks=self.pack.tasks_sha256(self.trait),
         )
 
     def describe(self) -> str:

@@ -31,10 +31,11 @@ class Sft:
 
     def train(self, job: Job, out: Path, timers: Timers) -> dict[str, Any]:
         """Train on the rows; see `Method.train`."""
-        import torch
-        from datasets import Dataset
-        from transformers import PrinterCallback
-        from trl import SFTTrainer
+        with timers.time("imports"):
+            import torch
+            from datasets import Dataset
+            from transformers import PrinterCallback
+            from trl import SFTTrainer
 
         with timers.time("train.load"):
             tokenizer = loading.load_tokenizer(job.model)
