@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 WORKERS ?= 2
 
-.PHONY: run test check bench install clean
+.PHONY: run test check bench install picture clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ check: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks -m bench -p no:randomly -p no:xdist --benchmark-columns=median,iqr,rounds
+
+## The README's picture, from the committed records.
+picture: install
+	cd tests/browser && ../../$(BIN)/python picture.py
 
 clean:
 	rm -rf $(OUT) build dist
