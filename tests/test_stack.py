@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from idembench import stack
+from idembench.errors import EnvironmentProblem
 from idembench.stack import Stack
 
 
@@ -58,3 +61,17 @@ def test_the_stack_is_read_without_torch_and_is_the_same_in_a_fresh_process() ->
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
 
     assert [stack.current("cpu", 1).digest, "[]"] == out[:2]
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_the_machines_fault(device: str) -> None:
+    """Asking for a GPU where there is none is answered before anything is computed."""
+    import torch
+
+    if torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available():
+        pytest.skip(f"this machine has {device}")
+
+    with pytest.raises(EnvironmentProblem) as caught:
+        stack.current(device, 1)
+
+    assert f"--device {device}" == caught.value.where

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from idembench.errors import EnvironmentProblem
 from idembench.files import sha256_json
 
 _PACKAGES = (
@@ -71,6 +72,9 @@ def current(device: str, threads: int) -> Stack:
     Args:
         device: As in `protocol.Execution`.
         threads: Torch threads on the CPU.
+
+    Raises:
+        EnvironmentProblem: If there is no such device here.
     """
     parts = {name: _version(name) for name in _PACKAGES}
     parts["python"] = ".".join(str(part) for part in sys.version_info[:2])
@@ -106,6 +110,14 @@ def _cpu() -> str:
 def _gpu(device: str) -> str:
     import torch
 
+    if not (torch.backends.mps.is_available() if device == "mps" else torch.cuda.is_available()):
+        raise EnvironmentProblem(
+            "There is no such device here.",
+            expected="a device that torch can use",
+            found=f"torch {torch.__version__} without {device}",
+            where=f"--device {device}",
+            do="Use --device cpu, or install a torch that was built for the device.",
+        )
     if device == "mps":
         return "mps"
     major, minor = torch.cuda.get_device_capability(device)
