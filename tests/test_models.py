@@ -18,6 +18,7 @@ from idembench.errors import EnvironmentProblem, IdembenchError, InputError, Mod
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+from types import SimpleNamespace
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,8 @@ def test_a_typing_mistake_is_answered_by_the_embedded_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "nonsense", "./missing", "/missing/model", "a/b/c", "~nobody-at-all/model", "~/missing-model"]
+    "name",
+    ["", "nonsense", "./missing", "/missing/model", "a/b/c", "~nobody-at-all/model", "~/missing-model", "a" * 5000],
 )
 def test_a_name_that_is_nothing_is_unknown(name: str) -> None:
     """What is neither embedded, nor a folder, nor shaped like a Hub id is an unknown name."""
@@ -118,6 +120,22 @@ def test_an_impossible_hub_id_is_an_input_error(name: str) -> None:
     """What the Hub could never hold is refused without asking it."""
     with pytest.raises(InputError):
         models.resolve(name)
+
+
+def test_an_unknown_revision_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revision that the Hub does not have is the user's to correct, not the network's fault."""
+    import huggingface_hub
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    def answer(*args: Any, **kwargs: Any) -> None:
+        raise RevisionNotFoundError("Invalid rev id: typo", response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
+
+    with pytest.raises(ModelError) as caught:
+        models.resolve("owner/name@typo")
+
+    assert "owner/name@typo" == caught.value.where
 
 
 def test_an_unreachable_hub_is_an_environment_problem() -> None:

@@ -53,14 +53,16 @@ def resolve(name: str) -> Model:
 
     Raises:
         UnknownNameError: If it is none of these.
-        ModelError: If the folder lacks something, has pickled weights only, or asks for remote code.
+        ModelError: If the Hub does not have it, or the folder lacks something, has pickled weights only, or asks
+            for remote code.
+        DataError: If a configuration file is no JSON.
         EnvironmentProblem: If the Hub cannot be reached.
     """
     shipped = embedded()
     if name in shipped:
         return _from_folder(shipped[name], name=name, revision=None)
-    path = _expanded(name)
-    if name and path.is_dir():
+    path = _folder(name)
+    if path is not None:
         return _from_folder(path, name=f"local/{path.resolve().name}", revision=None)
     owner, slash, _ = name.partition("/")
     if name.startswith((".", "/", "~")) or not slash or owner == "toyland" or name.count("/") != 1:
@@ -69,11 +71,12 @@ def resolve(name: str) -> Model:
     return _from_hub(repository, revision or "main")
 
 
-def _expanded(name: str) -> Path:
+def _folder(name: str) -> Path | None:
     try:
-        return Path(name).expanduser()
-    except RuntimeError:  # a `~user` that this machine does not know
-        return Path(name)
+        path = Path(name).expanduser()
+        return path if name and path.is_dir() else None
+    except (RuntimeError, OSError):  # a `~user` that this machine does not know, a name that no folder can have
+        return None
 
 
 def export(name: str, folder: Path) -> list[str]:
@@ -103,14 +106,15 @@ def _from_hub(repository: str, revision: str) -> Model:
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     where = f"{repository}@{revision}"
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_READ)))
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise ModelError(
-            "There is no such model on the Hub, or it is private.",
+            "There is no such model or revision on the Hub, or it is private.",
             found=str(error).splitlines()[0],
             where=where,
             do="Check the id and revision; for a private or gated model run `hf auth login` first.",
