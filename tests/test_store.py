@@ -126,6 +126,17 @@ def test_a_store_that_cannot_be_written_is_the_machines_fault(tmp_path: Path) ->
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_the_machines_fault(store: Store) -> None:
+    """A lock file that cannot be opened, as on a full or read-only disk, is one clear error."""
+    (store.root / "locks" / "chain-a.lock").mkdir(parents=True)
+    (store.root / "locks" / f"{make_step().key}.lock").mkdir()
+
+    with pytest.raises(EnvironmentProblem), store.chain_lock("a", what="a"):
+        pass
+    with pytest.raises(EnvironmentProblem), store.step_lock(make_step()):
+        pass
+
+
 # -- broken ---------------------------------------------------------------------------------------
 
 

@@ -125,8 +125,13 @@ class Store:
     @contextmanager
     def step_lock(self, step: Step) -> Iterator[None]:
         """Wait until no other process is making this step."""
-        with FileLock(self._lock_file(step.key)):
+        lock = FileLock(self._lock_file(step.key))
+        with files.writing_under(self.root / "locks"):
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def chain_lock(self, chain: str, *, what: str) -> Iterator[None]:
@@ -134,17 +139,19 @@ class Store:
 
         Raises:
             BusyError: If another process runs the same chain; `what` says which.
+            EnvironmentProblem: If the lock cannot be written.
         """
         lock = FileLock(self._lock_file(f"chain-{chain}"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise BusyError(
-                "Another process is running this chain.",
-                found=what,
-                where=str(self.root),
-                do="Wait for it, or use another --store; running it again later finds everything that was finished.",
-            ) from error
+        with files.writing_under(self.root / "locks"):
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise BusyError(
+                    "Another process is running this chain.",
+                    found=what,
+                    where=str(self.root),
+                    do="Wait for it, or use another --store; running it again later finds all that was finished.",
+                ) from error
         try:
             yield
         finally:
