@@ -177,3 +177,28 @@ def test_many_problems_are_counted_and_not_printed(capsys: pytest.CaptureFixture
 def test_control_characters_do_not_reach_the_terminal() -> None:
     """What a file says cannot move the cursor or change colours: control characters are replaced."""
     assert "a\N{REPLACEMENT CHARACTER}[31mb é" == render.clean("a\x1b[31mb é")
+
+
+def test_a_record_of_someone_else_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Names of folders and of checkpoints, which anyone may have written, are cleaned like all text of a record."""
+    made, _ = build_record(STORY, settings=TINY)
+    points = (replace(made.analysis.trajectory[0], name="\x1b[31mbase"), *made.analysis.trajectory[1:])
+    odd = made.model_copy(update={"analysis": replace(made.analysis, trajectory=points)})
+    place = tmp_path / "\x1b[2J"
+
+    render.show(odd, place)
+    render.reports([Report(folder=place, checks=[])])
+
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_record_whose_checks_were_not_all_made_is_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line does not say of a record that it holds without saying that a check could not be made."""
+    render.reports([Report(folder=Path("a"), checks=[Check(name="s", skipped="no judge")])])
+    partly = capsys.readouterr().out.splitlines()[-1]
+    render.reports([Report(folder=Path("a"), checks=[Check(name="s")])])
+    wholly = capsys.readouterr().out.splitlines()[-1]
+
+    assert "1 of 1 records hold" in partly
+    assert "1 only as far as the checks that could be made here" in partly
+    assert "only" not in wholly

@@ -193,7 +193,7 @@ def show(record: Record, folder: Path) -> None:
     if len(record.stacks) > 1:
         said.add_row("  stacks", "", f"made on {len(record.stacks)} different stacks; bits agree within one only")
     out.print(said)
-    out.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
+    out.print(Text(clean(f"  {folder}"), style="dim"), soft_wrap=True)
 
 
 def verdict(record: Record) -> Verdict:
@@ -216,7 +216,7 @@ def _trajectory(record: Record) -> Table:
     table.add_column("95 %", justify="right")
     for point in record.analysis.trajectory:
         table.add_row(
-            f"  {point.name}",
+            clean(f"  {point.name}"),
             _number(point.trait.mean),
             _interval(point.trait, artefact=one),
             _bar(point.trait.mean),
@@ -369,20 +369,22 @@ def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
 
 def reports(found: Iterable[Report]) -> None:
     """Print what verifying found: a line per record, every problem below it."""
-    total = wrong = 0
+    total = wrong = partly = 0
     for report in found:
         total += 1
         wrong += not report.ok
         skipped = [check for check in report.checks if check.skipped is not None]
+        partly += report.ok and bool(skipped)
         done = len(report.checks) - len(skipped)
         word = Text("ok    ", style="green") if report.ok else Text("FAILED", style="bold red")
-        out.print(word, Text(f" {report.folder}  ({done} of {len(report.checks)} checks made)"), soft_wrap=True)
+        out.print(word, Text(clean(f" {report.folder}  ({done} of {len(report.checks)} checks made)")), soft_wrap=True)
         for check in report.checks:
             for problem in _first(check.problems):
                 out.print(Text(clean(f"    {check.name}: {problem}")), soft_wrap=True)
             if check.skipped is not None:
                 out.print(Text(clean(f"    {check.name}: not checked, {check.skipped}"), style="dim"), soft_wrap=True)
-    out.print(f"{total - wrong} of {total} records hold: recomputed from their samples, hashes followed.")
+    unmade = f" Of these, {partly} only as far as the checks that could be made here." if partly else ""
+    out.print(f"{total - wrong} of {total} records hold: recomputed from their samples, hashes followed.{unmade}")
 
 
 def _first(problems: Sequence[str]) -> list[str]:
