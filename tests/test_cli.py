@@ -465,11 +465,22 @@ def test_verify_survives_any_record_json(say: Callable[..., Said], results: Path
 
 
 def test_verify_needs_something_to_verify(say: Callable[..., Said], tmp_path: Path) -> None:
-    """A folder without records is an error: nothing verified is not verified."""
+    """A folder without records is an error, beside others too: nothing verified is not verified."""
     said = say("verify", tmp_path)
 
     assert 2 == said.code
     assert "There is no record here" in said.err
+
+
+def test_verify_names_a_path_without_records_among_others(
+    say: Callable[..., Said], results: Path, tmp_path: Path
+) -> None:
+    """A path that holds no record is not passed over because another holds one; a record named twice is checked once."""
+    said, twice = say("verify", results, tmp_path / "typo"), say("verify", results, record_of(results))
+
+    assert (2, 0) == (said.code, twice.code)
+    assert "typo" in said.err
+    assert "1 of 1 records hold" in twice.out
 
 
 def test_show_tells_the_trajectory_and_the_statements(say: Callable[..., Said], results: Path) -> None:

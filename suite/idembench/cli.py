@@ -1,7 +1,7 @@
 """The command line: parse, call, render. Every option is also an environment variable.
 
 Results go to stdout and everything else to stderr. Exit codes: 0 done; 1 a check that was asked for says no;
-2 bad input; 3 the machine or a remote service; 4 inconclusive. Heavy modules are imported by the commands that need
+2 bad input; 3 the machine or a remote service (4, inconclusive, is kept for the gate). Heavy modules are imported by the commands that need
 them, so `--help`, `ls`, `show` and `verify` never touch torch.
 """
 
@@ -226,11 +226,12 @@ def verify(
     from idembench.files import find_records
     from idembench.verify import verify as verify_one
 
-    folders = [folder for path in paths for folder in find_records(path)]
-    if not folders:
+    by_path = {path: find_records(path) for path in paths}
+    if bare := [path for path, folders in by_path.items() if not folders]:
         raise InputError(
-            "There is no record here.", expected="folders with a record.json", where=", ".join(map(str, paths))
+            "There is no record here.", expected="folders with a record.json", where=", ".join(map(str, bare))
         )
+    folders = dict.fromkeys(folder for found in by_path.values() for folder in found)
     reports = [verify_one(folder) for folder in folders]
     _print_json([render.report_json(report) for report in reports]) if as_json else render.reports(reports)
     if not all(report.ok for report in reports):
