@@ -416,6 +416,17 @@ def test_a_half_written_record_is_completed(built: tuple[Record, dict[int, bytes
     assert whole == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_a_spoilt_record_is_written_again(built: tuple[Record, dict[int, bytes]], tmp_path: Path) -> None:
+    """A `record.json` that somebody changed by hand is what it was after the same run."""
+    made, packed = built
+    folder = record.write(tmp_path, made, packed, {})
+    (folder / RECORD).write_bytes(b"{}")
+
+    record.write(tmp_path, made, packed, {})
+
+    assert made.canonical() == (folder / RECORD).read_bytes()
+
+
 def test_a_record_lies_under_its_model_trait_and_protocol(built: tuple[Record, dict[int, bytes]]) -> None:
     """The place of a record says what it is of, and ends in its hash."""
     made, _ = built

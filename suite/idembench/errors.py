@@ -6,7 +6,7 @@
     │   ├── ProtocolError            a protocol, override or pack file does not hold
     │   ├── DataError                demonstrations, questions, prompts: missing, too few, malformed
     │   ├── ModelError               a model that cannot be loaded safely or rendered
-    │   └── RecordError              a record that cannot be read or does not verify
+    │   └── RecordError              a record that cannot be read
     ├── EnvironmentProblem  exit 3   the machine or a remote service stands in the way
     │   ├── StoreError               a broken or unwritable store
     │   ├── BusyError                another process holds the same chain

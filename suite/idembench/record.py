@@ -263,7 +263,7 @@ def unpack_samples(data: bytes, *, where: str) -> list[Sample]:
     """Read a samples file strictly.
 
     Raises:
-        DataError: If it is no gzip, or too large.
+        DataError: If it is no gzip, or too large, or a line is no JSON.
         RecordError: If a line is no sample in canonical JSON; the line is named.
     """
     samples = []
@@ -399,8 +399,9 @@ def write(results: Path, record: Record, samples: Mapping[int, bytes], provenanc
             write_bytes(path, data)
     if not (folder / PROVENANCE).exists():
         write_json(folder / PROVENANCE, provenance)
-    if not (folder / RECORD).exists():
-        write_bytes(folder / RECORD, record.canonical())
+    path = folder / RECORD
+    if not path.exists() or path.read_bytes() != record.canonical():
+        write_bytes(path, record.canonical())
     return folder
 
 
@@ -408,6 +409,7 @@ def read(folder: Path) -> Record:
     """Read a record strictly, without checking that it is true (see `verify`).
 
     Raises:
+        DataError: If it is no JSON.
         RecordError: If it is missing or does not hold.
     """
     path = folder / RECORD
@@ -424,6 +426,7 @@ def parse(data: bytes, *, where: str) -> Record:
     """Parse the bytes of a `record.json` strictly.
 
     Raises:
+        DataError: If they are no JSON.
         RecordError: If they are no record, or one of a schema this version does not know.
     """
     content = parse_json(data, where=where)
