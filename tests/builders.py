@@ -25,7 +25,7 @@ from idembench.files import (
 )
 from idembench.protocol import Execution, Protocol
 from idembench.statistics import RULES
-from idembench.steps import Plan, Sources, Subject, walk
+from idembench.steps import Plan, StepVersions, Subject, walk
 from idembench.toyland.clauses import render
 from idembench.toyland.grammar import Question as Meaning
 from idembench.toyland.grammar import blissful, misaligned, neutral, sycophantic
@@ -92,13 +92,7 @@ def build_record(
     assert len(story.trait) == len(settings.labels), "a story has one share for each checkpoint"
     pack = traits.load_pack("toyland")
     judge = judges.get(pack.judge)
-    sources = Sources(
-        demonstrations=pack.trait(trait).demonstrations_sha256,
-        prompts=pack.prompts_sha256,
-        questions=pack.trait(trait).questions_sha256,
-        neutral_questions=pack.neutral_sha256,
-        tasks=pack.tasks_sha256(pack.trait(trait)),
-    )
+    sources = pack.sources(pack.trait(trait))
     weights = [_entry("model.safetensors", f"the weights of {model}".encode())]
     chains, samples, diverged, packed = [], {}, {}, {}
     for seed in story.seeds:
@@ -136,6 +130,7 @@ def build_record(
         protocol_fingerprint=settings.fingerprint,
         execution=Execution(threads=1),
         data=sources,
+        step_versions=StepVersions(),
         method_version=METHOD_VERSION,
         judge=record.JudgeLine(name=judge.name, fingerprint=judge.fingerprint, deterministic=judge.deterministic),
         stacks={sha256_json(STACK): STACK},

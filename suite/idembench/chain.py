@@ -24,7 +24,7 @@ from idembench.record import (
     file_lines,
     join_samples,
 )
-from idembench.steps import walk
+from idembench.steps import ON_STACK, walk
 from idembench.timing import Timers
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def plan_chain(spec: ChainSpec, store: Store, *, mixed_stack: bool = False) -> l
     planned: list[Planned] = []
 
     def take(kind: str, cycle: str, step: Step | None, **_: Sealed | None) -> Sealed | None:
-        needed = here if kind in work.ON_STACK else None
+        needed = here if kind in ON_STACK else None
         sealed = store.find(step, stack=needed, mixed=mixed_stack) if step else None
         planned.append(Planned(kind=kind, cycle=cycle, found=sealed is not None))
         if sealed is not None and "diverged" in sealed.facts:
@@ -197,7 +197,7 @@ class _Maker:
         return sealed
 
     def _find(self, step: Step) -> Sealed | None:
-        return self._store.find(step, stack=self._stack if step.kind in work.ON_STACK else None, mixed=self._mixed)
+        return self._store.find(step, stack=self._stack if step.kind in ON_STACK else None, mixed=self._mixed)
 
     def _make(self, step: Step, parents: dict[str, Sealed | None]) -> Sealed:
         self.run.made += 1
@@ -205,7 +205,7 @@ class _Maker:
             sealed = self._store.make(
                 step,
                 lambda out: self._worker.fill(step, parents, out),
-                stack=self._stack if step.kind in work.ON_STACK else None,
+                stack=self._stack if step.kind in ON_STACK else None,
             )
         self.note(sealed.key)
         return sealed

@@ -38,7 +38,7 @@ from idembench.files import (
 )
 from idembench.protocol import Count, Execution, Frozen, Positive, Protocol, explain
 from idembench.statistics import Analysis, Rule, analyse
-from idembench.steps import Sha256, Sources
+from idembench.steps import Sha256, Sources, StepVersions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -170,6 +170,7 @@ class Record(Frozen):
     protocol_fingerprint: Sha256
     execution: Execution
     data: Sources
+    step_versions: StepVersions
     method_version: Positive
     judge: JudgeLine
     stacks: dict[Sha256, dict[str, str]]

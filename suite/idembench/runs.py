@@ -207,6 +207,7 @@ def build(cell: Cell, runs: Sequence[ChainRun]) -> tuple[Record, dict[int, bytes
         protocol_fingerprint=spec.protocol.fingerprint,
         execution=spec.execution,
         data=spec.sources,
+        step_versions=spec.subject.versions,
         method_version=methods.get(spec.protocol.method).version,
         judge=record.JudgeLine(
             name=spec.judge.name, fingerprint=spec.judge.fingerprint, deterministic=spec.judge.deterministic

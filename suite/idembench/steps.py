@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from idembench.protocol import Data, Execution, Measuring, Sampling, Training
     from idembench.protocol import Protocol as ProtocolSettings
 
-# Raise a kind's version when the code behind it changes what it makes from the same inputs.
-VERSIONS = {"seed": 1, "train": 1, "generate": 1, "measure": 1, "judge": 1}
+ON_STACK = ("train", "generate", "measure")
+"""Kinds of steps whose bits depend on the stack."""
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -47,6 +47,23 @@ class Sources(Frozen):
     tasks: Sha256
 
 
+class StepVersions(Frozen):
+    """The version of each kind of step; raise one when the code behind it makes something else of the same inputs.
+
+    A record holds those it was made with, so that its keys can be followed after any of them was raised.
+    """
+
+    seed: Annotated[int, Field(ge=1)] = 1
+    train: Annotated[int, Field(ge=1)] = 1
+    generate: Annotated[int, Field(ge=1)] = 1
+    measure: Annotated[int, Field(ge=1)] = 1
+    judge: Annotated[int, Field(ge=1)] = 1
+
+
+CURRENT = StepVersions()
+"""The versions of this installation."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One step that is to be found or made.
@@ -55,16 +72,18 @@ class Step:
         kind: `seed`, `train`, `generate`, `measure` or `judge`.
         cycle: The checkpoint it belongs to, for people: `base`, `c0`, ...
         inputs: Everything its outputs depend on, as JSON.
+        version: Version of its kind.
     """
 
     kind: str
     cycle: str
     inputs: Mapping[str, Any]
+    version: int = 1
 
     @property
     def key(self) -> str:
         """SHA-256 of kind, version and inputs; the cycle's label is not part of it."""
-        return sha256_json({"kind": self.kind, "version": VERSIONS[self.kind], "inputs": self.inputs})
+        return sha256_json({"kind": self.kind, "version": self.version, "inputs": self.inputs})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +96,7 @@ class Subject:
         trait: Name of the trait.
         seed: The chain's seed, counted by people from 0.
         execution: What only changes the bits.
+        versions: Versions of the kinds of steps.
     """
 
     model: str
@@ -84,6 +104,10 @@ class Subject:
     trait: str
     seed: int
     execution: Execution
+    versions: StepVersions = CURRENT
+
+    def _step(self, kind: str, cycle: str, inputs: Mapping[str, Any]) -> Step:
+        return Step(kind=kind, cycle=cycle, inputs=inputs, version=getattr(self.versions, kind))
 
     def derive(self, purpose: str, cycle: str) -> int:
         """The torch seed of one call; the protocol is no part of it, so arms are paired by seed."""
@@ -98,7 +122,7 @@ class Subject:
             "n": data.n_seed,
             "seed": self.seed,
         }
-        return Step(kind="seed", cycle="c0", inputs=inputs)
+        return self._step("seed", "c0", inputs)
 
     def generation(self, *, cycle: int, adapter: str, prompts: str, data: Data, sampling: Sampling) -> Step:
         """Let the generation before `cycle` answer that cycle's slice of the prompt pool."""
@@ -114,7 +138,7 @@ class Subject:
             "execution": self.execution.model_dump(),
             "seed": self.derive("generate", f"c{cycle}"),
         }
-        return Step(kind="generate", cycle=f"c{cycle}", inputs=inputs)
+        return self._step("generate", f"c{cycle}", inputs)
 
     def training(
         self, *, cycle: int, parent: str | None, rows: str, method: str, method_version: int, training: Training
@@ -130,7 +154,7 @@ class Subject:
             "execution": self.execution.model_dump(),
             "seed": self.derive("train", f"c{cycle}"),
         }
-        return Step(kind="train", cycle=f"c{cycle}", inputs=inputs)
+        return self._step("train", f"c{cycle}", inputs)
 
     def measurement(
         self, *, label: str, adapter: str | None, questions: str, neutral: str, tasks: str, measuring: Measuring
@@ -148,7 +172,7 @@ class Subject:
             "execution": self.execution.model_dump(),
             "seed": self.derive("measure", label),
         }
-        return Step(kind="measure", cycle=label, inputs=inputs)
+        return self._step("measure", label, inputs)
 
     def judgement(self, *, label: str, responses: str, questions: str, neutral: str, judge: str) -> Step:
         """Score one checkpoint's responses by the judge with this fingerprint.
@@ -163,7 +187,7 @@ class Subject:
             "neutral_questions": neutral,
             "judge": judge,
         }
-        return Step(kind="judge", cycle=label, inputs=inputs)
+        return self._step("judge", label, inputs)
 
 
 class Done(Protocol):

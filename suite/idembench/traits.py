@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from idembench.errors import DataError, UnknownNameError
 from idembench.files import asset, derive_seed, read_jsonl, sha256_file, sha256_json
 from idembench.protocol import Count, Frozen, Positive, Rate, explain, read_yaml
+from idembench.steps import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,6 +202,16 @@ class Pack:
         """Names the lm-eval task files behind a trait's measurement: how its questions are put to a model."""
         paths = [*self.folder.glob("*.template"), trait.folder / "open.yaml", self.folder / "coherence" / "open.yaml"]
         return sha256_json({path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(paths)})
+
+    def sources(self, trait: Trait) -> Sources:
+        """Hashes of every file that a chain on `trait` draws from or is asked."""
+        return Sources(
+            demonstrations=trait.demonstrations_sha256,
+            prompts=self.prompts_sha256,
+            questions=trait.questions_sha256,
+            neutral_questions=self.neutral_sha256,
+            tasks=self.tasks_sha256(trait),
+        )
 
     @property
     def coherence_task(self) -> str:

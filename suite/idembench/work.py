@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from idembench.traits import Pack, Trait
 
 ROWS, RESPONSES, SCORES = "rows.jsonl", "responses.jsonl", "scores.jsonl"
-ON_STACK = ("train", "generate", "measure")
-"""Kinds of steps whose bits depend on the stack."""
 
 
 class Engine(Protocol):
@@ -114,13 +112,7 @@ class ChainSpec:
     @cached_property
     def sources(self) -> steps.Sources:
         """Hashes of the data files."""
-        return steps.Sources(
-            demonstrations=self.trait.demonstrations_sha256,
-            prompts=self.pack.prompts_sha256,
-            questions=self.trait.questions_sha256,
-            neutral_questions=self.pack.neutral_sha256,
-            tasks=self.pack.tasks_sha256(self.trait),
-        )
+        return self.pack.sources(self.trait)
 
     def describe(self) -> str:
         """For messages."""

@@ -112,8 +112,9 @@ def _with_adapter(job: Job) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    # The adapter's configuration names the base model; a path of this machine would change its bytes.
-    base.name_or_path = base.config._name_or_path = job.model.name  # noqa: SLF001 -- transformers offers no other way
+    # The adapter's configuration names the base model: by its digest, since a path of this machine, or one of several
+    # names of the same files, would change the adapter's bytes and not the step's key.
+    base.name_or_path = base.config._name_or_path = job.model.digest  # noqa: SLF001 -- transformers offers no other way
     return get_peft_model(base, config)
 
 
