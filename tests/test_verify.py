@@ -123,7 +123,7 @@ def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[
             return ["path below records/"]
         case ("protocol", *_):
             return ["protocol_fingerprint", dotted]
-        case ("execution" | "step_versions" | "method_version" | "trait", *_):
+        case ("execution" | "step_versions" | "method_version" | "trait" | "data", *_):
             return ["key: expected", dotted]
         case ("model", *_):
             return ["model.digest", dotted]
