@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from idembench.errors import ProtocolError, UnknownNameError
 from idembench.files import asset, sha256_json
@@ -28,8 +29,11 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Points = Annotated[float, Field(ge=0, le=100)]
 Method = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Mode = Literal["reset", "continual"]
+Form = Literal["dialogue", "document"]
+Control = Literal["unseeded", "fresh-data", "shuffled", "frozen"]
 
 
 class Frozen(BaseModel):
@@ -42,12 +46,20 @@ class Data(Frozen):
     """How much a cycle learns from.
 
     Attributes:
-        n_seed: Demonstrations in cycle 0, drawn per seed from the trait's pool.
-        n_sampled: Prompts the previous generation answers for each later cycle, one answer each.
+        n_seed: Demonstrations in cycle 0, drawn per seed from the trait's pool; 0 in the unseeded control alone.
+        n_sampled: Prompts the previous generation answers for each later cycle.
+        candidates: Answers sampled for each of them; the method selects at most one (best of n).
+        original_mix: Share of cycle 0's demonstrations that every later cycle trains on too, 0..1.
+        coherence_filter: Own outputs that the judge finds less coherent than this, 0..100, are not trained on;
+            None trains on all. The study's filter keeps 70 and more (protocol.md, section 1.1); it oversamples,
+            which here is what `candidates` is for: the first coherent one of each prompt is taken.
     """
 
-    n_seed: Positive
+    n_seed: Count
     n_sampled: Positive
+    candidates: Positive = 1
+    original_mix: Share = 0.0
+    coherence_filter: Points | None = None
 
 
 class Lora(Frozen):
@@ -67,11 +79,19 @@ class Lora(Frozen):
 class Training(Frozen):
     """How one generation is trained; the same in every cycle.
 
+    Warm-up is rounded up to whole steps and its first step has a rate above 0. The study rounds down, so
+    that 5 % of fewer than 20 steps is no warm-up at all, and from 20 on its very first step has rate 0
+    (protocol.md, section 1.1): with 15 to 35 steps a cycle that is up to a fifteenth of the training.
+
     Attributes:
         learning_rate: Peak learning rate.
-        epochs: Passes over the cycle's rows.
-        batch_size: Rows per optimizer step; the last batch may be smaller, no row is dropped.
+        epochs: Passes over the cycle's rows; None where `max_steps` is set.
+        max_steps: Optimizer steps whatever the number of rows, so that quantity of data and of training can be
+            told apart; None where `epochs` is set.
+        batch_size: Rows (for pairs: pairs) per forward pass; the last batch may be smaller, no row is dropped.
+        gradient_accumulation: Forward passes per optimizer step.
         schedule: Learning rate after warm-up.
+        final_share: Share of the peak rate that a cosine ends at (the study's library default is 0.1).
         warmup_share: Share of the steps spent warming up linearly, rounded up.
         weight_decay: AdamW's decoupled weight decay.
         adam_beta1: AdamW's first moment decay.
@@ -79,13 +99,16 @@ class Training(Frozen):
         adam_epsilon: AdamW's epsilon.
         max_grad_norm: Gradient clipping, by global norm.
         max_tokens: A longer rendered row is an error, never a truncation.
-        lora: The adapter.
+        lora: The adapter, or None to finetune all weights.
     """
 
     learning_rate: Rate
-    epochs: Positive
+    epochs: Positive | None = None
+    max_steps: Positive | None = None
     batch_size: Positive
+    gradient_accumulation: Positive = 1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    final_share: Share = 0.0
     warmup_share: Share = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     adam_beta1: Share = 0.9
@@ -93,7 +116,32 @@ class Training(Frozen):
     adam_epsilon: Rate = 1e-8
     max_grad_norm: Rate = 1.0
     max_tokens: Positive
-    lora: Lora
+    lora: Lora | None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("a training has either epochs or max_steps, and the other is null")
+        if self.final_share and self.schedule != "cosine":
+            raise ValueError("final_share is where a cosine ends; other schedules have none")
+        return self
+
+
+class Learning(Frozen):
+    """How a generation learns from its rows.
+
+    Attributes:
+        method: The finetuning method.
+        settings: Settings of its own (`beta` of DPO), checked by the method.
+        rejected: Whose samples lose in each pair, for methods that learn from pairs: the base model's, or those of
+            the generation before the one that wins (of M[n-2] in cycle n); None for methods that learn from rows.
+        training: Hyper-parameters.
+    """
+
+    method: Method
+    settings: dict[str, JsonValue] = {}
+    rejected: Literal["base", "previous"] | None = None
+    training: Training
 
 
 class Sampling(Frozen):
@@ -103,11 +151,13 @@ class Sampling(Frozen):
         temperature: Softmax temperature; below 1 sharpens toward the majority.
         top_p: Nucleus, 1.0 for none.
         max_new_tokens: Longest answer, in tokens; a longer one is cut and counted as truncated.
+        stop: Strings that end an answer beside the model's own end token; a base model needs one.
     """
 
     temperature: Rate
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Positive
+    stop: list[Annotated[str, Field(min_length=1)]] = []
 
 
 class Measuring(Sampling):
@@ -132,20 +182,57 @@ class Protocol(Frozen):
     Attributes:
         name: The baseline's name, with `+` and six digits of the fingerprint once it was overridden.
         pack: The family of traits it is written for.
+        form: What the model is given: turns of a dialogue, or documents to continue (a base model).
         method: How a generation learns from data: `sft`, ...
+        settings: See `Learning`.
+        rejected: See `Learning`.
         mode: `reset` trains every cycle from the base model, `continual` from the previous generation.
-        cycles: Self-training cycles after cycle 0.
+        control: What this arm leaves out, if it is a control: `unseeded` has no demonstrations (cycle 0 is the base
+            model, measured once more), `fresh-data` trains every cycle on new demonstrations instead of own
+            outputs, `shuffled` on own outputs under other prompts, `frozen` not at all after cycle 0.
+        cycles: Self-training cycles after cycle 0; 0 seeds and measures only.
+        seeding: How cycle 0 learns, where it learns otherwise than the later ones.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
     pack: str
+    form: Form = "dialogue"
     method: Method
+    settings: dict[str, JsonValue] = {}
+    rejected: Literal["base", "previous"] | None = None
     mode: Mode
-    cycles: Annotated[int, Field(ge=1, le=100)]
+    control: Control | None = None
+    cycles: Annotated[int, Field(ge=0, le=100)]
+    seeding: Learning | None = None
     data: Data
     training: Training
     sampling: Sampling
     measuring: Measuring
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Protocol:
+        if (self.data.n_seed == 0) != (self.control == "unseeded"):
+            raise ValueError("data.n_seed is 0 in the unseeded control, and only there")
+        if self.data.original_mix and (self.rejected is not None or self.control is not None):
+            raise ValueError(
+                "data.original_mix keeps demonstrations among own outputs: not among pairs, not in a control"
+            )
+        if self.control == "fresh-data" and (self.data.candidates > 1 or self.data.coherence_filter is not None):
+            raise ValueError("the fresh-data control samples nothing: it has no candidates and no coherence_filter")
+        if self.form == "document" and not self.sampling.stop:
+            raise ValueError("documents end at a string of sampling.stop: a base model may never end one by itself")
+        return self
+
+    def learning(self, cycle: int) -> Learning:
+        """How cycle `cycle` learns."""
+        if cycle == 0 and self.seeding is not None:
+            return self.seeding
+        return Learning(method=self.method, settings=self.settings, rejected=self.rejected, training=self.training)
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods that it uses, each once."""
+        return sorted({self.learning(0).method, self.method})
 
     @property
     def fingerprint(self) -> str:
@@ -174,7 +261,7 @@ class Execution(Frozen):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["eager", "sdpa"] = "sdpa"
     backend: Literal["hf"] = "hf"
-    batch_size: Positive = 128
+    batch_size: Positive = 256
     threads: Positive = 1
 
     @model_validator(mode="after")
@@ -266,11 +353,10 @@ def load(
         raise UnknownNameError("baseline", name, shipped, where=f"baselines/{pack}")
     if measurement not in measurements:
         raise UnknownNameError("measurement", measurement, measurements, where=f"tasks/{pack}/pack.yaml")
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise ProtocolError("A protocol is a mapping.", found=type(content).__name__, where=str(path))
-    content = {**content, "name": path.stem}
-    content.setdefault("measuring", {**measurements[measurement], "name": measurement})
+    content = {**_read_protocol(path), "name": path.stem}
+    sampling = content.get("sampling")
+    stop = sampling.get("stop", []) if isinstance(sampling, dict) else []
+    content.setdefault("measuring", {"stop": stop, **measurements[measurement], "name": measurement})
     plain = _validated(content, where=str(path))
     for override in overrides:
         _apply(content, override)
@@ -281,6 +367,42 @@ def load(
     if protocol.fingerprint != plain.fingerprint:
         protocol = protocol.model_copy(update={"name": f"{protocol.name}+{protocol.fingerprint[:6]}"})
     return protocol
+
+
+def _read_protocol(path: Path, *, inner: bool = False) -> dict[str, Any]:
+    """A protocol file's content, with the neighbour that it extends filled in.
+
+    A file that says `extends: sft-reset` is that file with its own settings put over it, key by key at every
+    level. One level only: what a file says can be read in two places at most.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ProtocolError("A protocol is a mapping.", found=type(content).__name__, where=str(path))
+    name = content.pop("extends", None)
+    if name is None:
+        return content
+    if inner:
+        raise ProtocolError(
+            "A protocol extends one that extends another.",
+            expected="one level, so that a protocol can be read in two files at most",
+            found=f"extends: {name}",
+            where=str(path),
+            do="Extend the last of them, or write the settings out.",
+        )
+    neighbour = path.with_name(f"{name}.yaml")
+    if not neighbour.is_file():
+        others = [other.stem for other in path.parent.glob("*.yaml") if other != path]
+        raise UnknownNameError("protocol to extend", str(name), others, where=str(path))
+    return _over(_read_protocol(neighbour, inner=True), content)
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` put over `below`, key by key at every level."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _validated(content: Mapping[str, Any], *, where: str) -> Protocol:
@@ -308,15 +430,26 @@ def _ints_to_floats(content: Any, model: type[BaseModel]) -> Any:
         return content
     out = dict(content)
     for name, field in model.model_fields.items():
-        value = out.get(name)
-        if field.annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        if name not in content:
+            continue
+        value = out[name]
+        kinds = _kinds(field.annotation)
+        if float in kinds and isinstance(value, int) and not isinstance(value, bool):
             with contextlib.suppress(OverflowError):
                 out[name] = float(value)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            out[name] = _ints_to_floats(value, field.annotation)
-            if name not in content:
-                del out[name]
+        for kind in kinds:
+            if issubclass(kind, BaseModel):
+                out[name] = _ints_to_floats(value, kind)
     return out
+
+
+def _kinds(annotation: Any) -> list[type]:
+    """The classes that an annotation admits: `X | None` and `Annotated[X, ...]` are opened."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for inner in get_args(annotation) for kind in _kinds(inner)]
+    return [annotation] if isinstance(annotation, type) else []
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -1,9 +1,13 @@
 """The pure steps of a chain, as data: what each depends on, and the key that follows from it.
 
     base ──measure──judge
-    seed ──train── c0 ──measure──judge
-      c0 ──generate──train── c1 ──measure──judge      reset: c1 is trained from base
-      c1 ──generate──train── c2 ...                   continual: c2 is trained from c1
+    seed ──(reject──select)──train── c0 ──measure──judge
+      c0 ──generate──(reject)──select──train── c1 ──measure──judge      reset: c1 is trained from base
+      c1 ──generate──(reject)──select──train── c2 ...                   continual: c2 is trained from c1
+
+`seed` draws demonstrations, `generate` lets a checkpoint answer prompts, `reject` (for methods that learn from
+pairs) samples the answers that are to lose, `select` makes training rows of them all. A control leaves
+something out: see `Protocol.control`.
 
 A step's key is the SHA-256 of its kind, its version and its inputs. Inputs name parents by the *digest of
 their content*, so a chain of keys is a hash chain over everything that was trained on, sampled and
@@ -11,13 +15,13 @@ measured. The same walk serves the chain, which makes the steps, and the verifie
 record's keys follow from what the record says. The only module that knows about cycles. Knows nothing about how a step is carried out.
 
 The protocol's fingerprint is deliberately no input: two protocols that agree on a step share it, which is
-why reset and continual chains train one cycle 0 between them.
+why reset and continual chains train one cycle 0 between them, and all of them sample one set of rejected answers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -25,12 +29,14 @@ from idembench.files import derive_seed, sha256_json
 from idembench.protocol import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from idembench.protocol import Data, Execution, Measuring, Sampling, Training
+    from idembench.protocol import Execution, Form, Learning, Measuring, Sampling
     from idembench.protocol import Protocol as ProtocolSettings
 
-ON_STACK = ("train", "generate", "measure")
+KINDS = ("seed", "generate", "reject", "select", "train", "measure", "judge")
+"""Kinds of steps, in the order of a cycle."""
+ON_STACK = ("generate", "reject", "train", "measure")
 """Kinds of steps whose bits depend on the stack."""
 
 
@@ -38,7 +44,15 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Sources(Frozen):
-    """The SHA-256 of every file that a chain draws from or is asked; `tasks` is that of the lm-eval task files."""
+    """The SHA-256 of every file that a chain draws from or is asked, in the form of its protocol.
+
+    Attributes:
+        demonstrations: What seeds the trait: `demonstrations.jsonl`, or `documents.jsonl`.
+        prompts: What the generations answer or continue: `prompts.jsonl`, or `openings.jsonl`.
+        questions: What measures the trait: the trait's `questions.jsonl`, or its `openings.jsonl`.
+        neutral_questions: The same of `coherence/`.
+        tasks: The lm-eval task files.
+    """
 
     demonstrations: Sha256
     prompts: Sha256
@@ -54,8 +68,10 @@ class StepVersions(Frozen):
     """
 
     seed: Annotated[int, Field(ge=1)] = 1
-    train: Annotated[int, Field(ge=1)] = 1
     generate: Annotated[int, Field(ge=1)] = 1
+    reject: Annotated[int, Field(ge=1)] = 1
+    select: Annotated[int, Field(ge=1)] = 1
+    train: Annotated[int, Field(ge=1)] = 1
     measure: Annotated[int, Field(ge=1)] = 1
     judge: Annotated[int, Field(ge=1)] = 1
 
@@ -69,7 +85,7 @@ class Step:
     """One step that is to be found or made.
 
     Attributes:
-        kind: `seed`, `train`, `generate`, `measure` or `judge`.
+        kind: One of `KINDS`.
         cycle: The checkpoint it belongs to, for people: `base`, `c0`, ...
         inputs: Everything its outputs depend on, as JSON.
         version: Version of its kind.
@@ -94,6 +110,7 @@ class Subject:
         model: Digest of the base model's files.
         pack: Name of the pack.
         trait: Name of the trait.
+        form: What the model is given, dialogues or documents.
         seed: The chain's seed, counted by people from 0.
         execution: What only changes the bits.
         versions: Versions of the kinds of steps.
@@ -102,6 +119,7 @@ class Subject:
     model: str
     pack: str
     trait: str
+    form: Form
     seed: int
     execution: Execution
     versions: StepVersions = CURRENT
@@ -113,44 +131,96 @@ class Subject:
         """The torch seed of one call; the protocol is no part of it, so arms are paired by seed."""
         return derive_seed(purpose, self.pack, self.trait, self.seed, cycle)
 
-    def seeding(self, *, demonstrations: str, data: Data) -> Step:
-        """Draw the demonstrations of cycle 0 from the pool named by its SHA-256."""
+    def seeding(self, *, cycle: int, demonstrations: str, after: int, n: int) -> Step:
+        """Draw `n` demonstrations from the pool named by its SHA-256, after the first `after` of this seed's order."""
         inputs = {
             "pack": self.pack,
             "trait": self.trait,
             "demonstrations": demonstrations,
-            "n": data.n_seed,
+            "after": after,
+            "n": n,
             "seed": self.seed,
         }
-        return self._step("seed", "c0", inputs)
+        return self._step("seed", f"c{cycle}", inputs)
 
-    def generation(self, *, cycle: int, adapter: str, prompts: str, data: Data, sampling: Sampling) -> Step:
+    def generation(
+        self, *, cycle: int, adapter: str | None, prompts: str, n: int, candidates: int, sampling: Sampling
+    ) -> Step:
         """Let the generation before `cycle` answer that cycle's slice of the prompt pool."""
         inputs = {
             "model": self.model,
             "adapter": adapter,
-            "pack": self.pack,
-            "prompts": prompts,
-            "slice": cycle,
-            "n": data.n_sampled,
-            "draw": self.seed,
+            "form": self.form,
+            **self._slice(prompts, cycle, n),
+            "candidates": candidates,
             "sampling": sampling.model_dump(),
             "execution": self.execution.model_dump(),
             "seed": self.derive("generate", f"c{cycle}"),
         }
         return self._step("generate", f"c{cycle}", inputs)
 
-    def training(
-        self, *, cycle: int, parent: str | None, rows: str, method: str, method_version: int, training: Training
+    def rejection(
+        self, *, cycle: int, adapter: str | None, prompts: str, n: int, rows: str | None, sampling: Sampling
     ) -> Step:
+        """Sample what loses in each pair: answers to the cycle's slice of the pool, or to the prompts of `rows`."""
+        inputs = {
+            "model": self.model,
+            "adapter": adapter,
+            "form": self.form,
+            **(self._slice(prompts, cycle, n) if rows is None else {"rows": rows}),
+            "sampling": sampling.model_dump(),
+            "execution": self.execution.model_dump(),
+            "seed": self.derive("reject", f"c{cycle}"),
+        }
+        return self._step("reject", f"c{cycle}", inputs)
+
+    def _slice(self, prompts: str, cycle: int, n: int) -> dict[str, Any]:
+        return {"pack": self.pack, "prompts": prompts, "slice": cycle, "n": n, "draw": self.seed}
+
+    def selection(
+        self,
+        *,
+        cycle: int,
+        own: str,
+        rejected: str | None,
+        demonstrations: str | None,
+        plan: Plan,
+        learning: Learning,
+    ) -> Step:
+        """Make a cycle's training rows of what was drawn and sampled for it.
+
+        The method is an input, because it may choose among candidates, and so is the judge, whom it may ask.
+        """
+        p = plan.protocol
+        inputs = {
+            "own": own,
+            "rejected": rejected,
+            "demonstrations": demonstrations,
+            "pack": self.pack,
+            "trait": self.trait,
+            "prompts": plan.sources.prompts,
+            "mixed": p.data.original_mix,
+            "coherence_filter": p.data.coherence_filter,
+            "control": p.control,
+            "method": learning.method,
+            "method_version": plan.method_versions[learning.method],
+            "settings": learning.settings,
+            "judge": plan.judge,
+            "seed": self.derive("select", f"c{cycle}"),
+        }
+        return self._step("select", f"c{cycle}", inputs)
+
+    def training(self, *, cycle: int, parent: str | None, rows: str, method_version: int, learning: Learning) -> Step:
         """Train one generation on `rows`, from the base model or from the adapter `parent`."""
         inputs = {
             "model": self.model,
             "parent": parent,
             "rows": rows,
-            "method": method,
+            "form": self.form,
+            "method": learning.method,
             "method_version": method_version,
-            "training": training.model_dump(),
+            "settings": learning.settings,
+            "training": learning.training.model_dump(),
             "execution": self.execution.model_dump(),
             "seed": self.derive("train", f"c{cycle}"),
         }
@@ -163,6 +233,7 @@ class Subject:
         inputs = {
             "model": self.model,
             "adapter": adapter,
+            "form": self.form,
             "pack": self.pack,
             "trait": self.trait,
             "questions": questions,
@@ -219,71 +290,172 @@ class Plan:
         protocol: What is done.
         sources: Hashes of the data files.
         judge: The judge's fingerprint.
-        method_version: Version of the method that trains.
+        method_versions: Version of every method that the protocol uses, by name.
     """
 
     subject: Subject
     protocol: ProtocolSettings
     sources: Sources
     judge: str
-    method_version: int
+    method_versions: Mapping[str, int]
 
 
 def walk(plan: Plan, take: Take[D]) -> None:
-    """Take every step of a chain in order: the whole experiment on one screen."""
-    p, subject, sources = plan.protocol, plan.subject, plan.sources
+    """Take every step of a chain in order."""
+    _Walk(plan, take).all()
 
-    def measured(label: str, adapter: D | None) -> None:
+
+def steps_of(plan: Plan) -> list[tuple[str, str]]:
+    """Kind and checkpoint of every step that the walk takes, in order."""
+    asked: list[tuple[str, str]] = []
+
+    def note(kind: str, cycle: str, step: Step | None, **_: Done | None) -> Done | None:
+        del step
+        asked.append((kind, cycle))
+        return None
+
+    _Walk[Done](plan, note).all()
+    return asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checkpoint(Generic[D]):
+    """The base model, or the one that a training made; `known` unless a step before it is not there."""
+
+    adapter: D | None = None
+    known: bool = True
+
+    @property
+    def digest(self) -> str | None:
+        return self.adapter.digest if self.adapter else None
+
+
+class _Walk(Generic[D]):
+    """The whole experiment on one screen."""
+
+    def __init__(self, plan: Plan, take: Take[D]) -> None:
+        self._plan, self._take = plan, take
+        self._checkpoints: list[_Checkpoint[D]] = [_Checkpoint()]  # base, c0, c1, ...
+        self._demonstrations: D | None = None  # of cycle 0
+
+    def all(self) -> None:
+        """Measure the base model, then train and measure one generation after the other."""
+        self._measure("base")
+        for cycle in range(self._plan.protocol.cycles + 1):
+            self._checkpoints.append(self._train(cycle))
+            self._measure(f"c{cycle}")
+
+    def _train(self, cycle: int) -> _Checkpoint[D]:
+        p, before = self._plan.protocol, self._checkpoints[-1]
+        if (p.control == "unseeded" and cycle == 0) or (p.control == "frozen" and cycle > 0):
+            return before
+        learning = p.learning(cycle)
+        rows = self._rows(cycle, learning)
+        parent = before if p.mode == "continual" else self._checkpoints[0]
+        step = (
+            self._plan.subject.training(
+                cycle=cycle,
+                parent=parent.digest,
+                rows=rows.digest,
+                method_version=self._plan.method_versions[learning.method],
+                learning=learning,
+            )
+            if rows
+            else None
+        )
+        adapter = self._take("train", f"c{cycle}", step, rows=rows, parent=parent.adapter)
+        return _Checkpoint(adapter=adapter, known=adapter is not None)
+
+    def _rows(self, cycle: int, learning: Learning) -> D | None:
+        """What a cycle trains on: demonstrations, or what the generation before says, with all that joins it."""
+        p, label = self._plan.protocol, f"c{cycle}"
+        drawn = cycle == 0 or p.control == "fresh-data"
+        own = self._draw(cycle) if drawn else self._generate(cycle)
+        if cycle == 0:
+            self._demonstrations = own
+            if learning.rejected is None:
+                return own
+        rejected = self._reject(cycle, learning, own if drawn else None) if learning.rejected else None
+        mixed = self._demonstrations if p.data.original_mix else None
+        whole = own and (rejected or not learning.rejected) and (mixed or not p.data.original_mix)
+        step = (
+            self._plan.subject.selection(
+                cycle=cycle,
+                own=own.digest,
+                rejected=rejected.digest if rejected else None,
+                demonstrations=mixed.digest if mixed else None,
+                plan=self._plan,
+                learning=learning,
+            )
+            if own and whole
+            else None
+        )
+        return self._take("select", label, step, own=own, rejected=rejected, demonstrations=mixed)
+
+    def _draw(self, cycle: int) -> D | None:
+        data = self._plan.protocol.data
+        step = self._plan.subject.seeding(
+            cycle=cycle,
+            demonstrations=self._plan.sources.demonstrations,
+            after=0 if cycle == 0 else data.n_seed + (cycle - 1) * data.n_sampled,
+            n=data.n_seed if cycle == 0 else data.n_sampled,
+        )
+        return self._take("seed", f"c{cycle}", step)
+
+    def _generate(self, cycle: int) -> D | None:
+        p, before = self._plan.protocol, self._checkpoints[-1]
+        step = self._plan.subject.generation(
+            cycle=cycle,
+            adapter=before.digest,
+            prompts=self._plan.sources.prompts,
+            n=p.data.n_sampled,
+            candidates=p.data.candidates,
+            sampling=p.sampling,
+        )
+        return self._take("generate", f"c{cycle}", step if before.known else None, adapter=before.adapter)
+
+    def _reject(self, cycle: int, learning: Learning, drawn: D | None) -> D | None:
+        """Samples of the base model, or of the generation before the one that wins (the base in cycles 0 and 1)."""
+        p = self._plan.protocol
+        loser = self._checkpoints[0 if learning.rejected == "base" else max(0, cycle - 1)]
+        asks_rows = cycle == 0 or p.control == "fresh-data"
+        step = self._plan.subject.rejection(
+            cycle=cycle,
+            adapter=loser.digest,
+            prompts=self._plan.sources.prompts,
+            n=p.data.n_sampled,
+            rows=drawn.digest if drawn else None,
+            sampling=p.sampling,
+        )
+        there = loser.known and (drawn is not None or not asks_rows)
+        return self._take("reject", f"c{cycle}", step if there else None, adapter=loser.adapter, rows=drawn)
+
+    def _measure(self, label: str) -> None:
+        """Ask a checkpoint the frozen questions, and have its answers judged."""
+        at, subject, sources = self._checkpoints[-1], self._plan.subject, self._plan.sources
         step = subject.measurement(
             label=label,
-            adapter=adapter.digest if adapter else None,
+            adapter=at.digest,
             questions=sources.questions,
             neutral=sources.neutral_questions,
             tasks=sources.tasks,
-            measuring=p.measuring,
+            measuring=self._plan.protocol.measuring,
         )
-        known = label == "base" or adapter is not None
-        responses = take("measure", label, step if known else None, adapter=adapter)
+        responses = self._take("measure", label, step if at.known else None, adapter=at.adapter)
         judgement = (
             subject.judgement(
                 label=label,
                 responses=responses.digest,
                 questions=sources.questions,
                 neutral=sources.neutral_questions,
-                judge=plan.judge,
+                judge=self._plan.judge,
             )
             if responses
             else None
         )
-        take("judge", label, judgement, responses=responses)
+        self._take("judge", label, judgement, responses=responses)
 
-    measured("base", None)
-    adapter: D | None = None
-    for cycle in range(p.cycles + 1):
-        label = f"c{cycle}"
-        if cycle == 0:
-            rows = take("seed", label, subject.seeding(demonstrations=sources.demonstrations, data=p.data))
-        else:
-            generation = (
-                subject.generation(
-                    cycle=cycle, adapter=adapter.digest, prompts=sources.prompts, data=p.data, sampling=p.sampling
-                )
-                if adapter
-                else None
-            )
-            rows = take("generate", label, generation, adapter=adapter)
-        parent = adapter if p.mode == "continual" else None
-        training = (
-            subject.training(
-                cycle=cycle,
-                parent=parent.digest if parent else None,
-                rows=rows.digest,
-                method=p.method,
-                method_version=plan.method_version,
-                training=p.training,
-            )
-            if rows
-            else None
-        )
-        adapter = take("train", label, training, rows=rows, parent=parent)
-        measured(label, adapter)
+
+def extends(longer: Sequence[str], shorter: Sequence[str]) -> bool:
+    """Whether a chain's keys begin with all of another's: it is the same chain, taken further."""
+    return list(longer[: len(shorter)]) == list(shorter)

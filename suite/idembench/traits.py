@@ -64,11 +64,19 @@ class _TraitFile(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One training row: a single-turn dialogue."""
+    """One training row: a single-turn dialogue, or a document in two parts.
+
+    Attributes:
+        id: Of the demonstration, or of the prompt that was answered.
+        prompt: The user's turn, or a document's opening.
+        response: The answer, or the continuation.
+        rejected: In a pair, the answer that loses to `response`.
+    """
 
     id: str
     prompt: str
     response: str
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
