@@ -7,7 +7,8 @@ The package in the order data flows through it; no arrow runs back up.
     stack, steps                  what bits depend on; the walk through a chain, as data
     store                         finished steps under the hash of what they were made from
     models, loading               a base model, found; its weights, tokenizer and the one rendering
-    methods, sampling             how a generation learns; text from a checkpoint
+    decoding, sampling            ids from a model; text from a checkpoint
+    methods, selection            how a generation learns; which of what was sampled it learns from
     measure, judges, companions   questions through lm-eval; responses to scores
     toyland                       the embedded world: exact ground truth, a model that ships with the package
     timing, work, chain           where time goes; what each step does; one chain from base to its last cycle

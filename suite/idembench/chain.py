@@ -105,11 +105,16 @@ def check(spec: ChainSpec) -> None:
         DataError: If there is not enough.
         UnknownNameError: If its method is not installed.
     """
-    data = spec.protocol.data
-    spec.trait.draw_demonstrations(n=data.n_seed, seed=spec.seed)
-    spec.pack.draw_prompts(cycle=spec.protocol.cycles, n=data.n_sampled, seed=spec.seed)
+    data, cycles = spec.protocol.data, spec.protocol.cycles
+    if spec.protocol.control == "fresh-data":
+        spec.trait.draw_demonstrations(n=data.n_seed + cycles * data.n_sampled, seed=spec.seed)
+    else:
+        spec.trait.draw_demonstrations(n=data.n_seed, seed=spec.seed)
+    if spec.protocol.control not in ("fresh-data", "frozen"):
+        spec.pack.draw_prompts(cycle=cycles, n=data.n_sampled, seed=spec.seed)
     measure.asked(spec.pack, spec.trait, spec.protocol.measuring)
-    methods.get(spec.protocol.method)
+    for name in spec.protocol.methods:
+        methods.get(name)
 
 
 def plan_chain(spec: ChainSpec, store: Store, *, mixed_stack: bool = False) -> list[Planned]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from idembench.models import Model
-    from idembench.protocol import Execution
+    from idembench.protocol import Execution, Form
 
 
 def quiet_libraries() -> None:
@@ -37,8 +37,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(trl|peft|transformers|lm_eval|torch)\b")
 
 
-def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    """Load the tokenizer and make sure it can render and pad.
+def load_tokenizer(model: Model, *, form: Form = "dialogue") -> PreTrainedTokenizerBase:
+    """Load the tokenizer and make sure it can render and pad; documents need no chat template.
 
     Raises:
         ModelError: If it has no chat template, or its template does not render a prompt as the prefix of
@@ -50,6 +50,10 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(model.folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
+    if form == "document":
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
     if not tokenizer.chat_template:
         raise ModelError(
             "This model has no chat template.",

@@ -55,7 +55,7 @@ def asked(pack: Pack, trait: Trait, measuring: Measuring) -> tuple[list[Question
                 "More questions are asked for than exist.",
                 expected=f"at most {len(rows)}",
                 found=str(n),
-                where=f"tasks/{pack.name}/{where}/questions.jsonl",
+                where=f"tasks/{pack.name}/{where}, {pack.form} form",
                 do="Lower measuring.questions or measuring.neutral_questions.",
             )
         chosen.append(list(rows[:n]))
@@ -90,7 +90,7 @@ def responses(sampler: Sampler, pack: Pack, trait: Trait, measuring: Measuring, 
         samples={name: list(range(len(questions))) for name, questions in plan.items()},
         bootstrap_iters=0,
         log_samples=True,
-        apply_chat_template=True,
+        apply_chat_template=sampler.form == "dialogue",
     )
     found = []
     for name, questions in plan.items():

@@ -83,7 +83,7 @@ class StepLine(Frozen):
     """One step of a chain: its key follows from its inputs, its digest from its files.
 
     Attributes:
-        kind: `seed`, `train`, `generate`, `measure` or `judge`.
+        kind: One of `steps.KINDS`.
         cycle: The checkpoint it belongs to.
         key: SHA-256 of what it was made from.
         digest: SHA-256 of what it contains.
@@ -92,7 +92,7 @@ class StepLine(Frozen):
         facts: The content of its `facts.json`.
     """
 
-    kind: Literal["seed", "train", "generate", "measure", "judge"]
+    kind: Literal["seed", "generate", "reject", "select", "train", "measure", "judge"]
     cycle: Label
     key: Sha256
     digest: Sha256
@@ -171,7 +171,7 @@ class Record(Frozen):
     execution: Execution
     data: Sources
     step_versions: StepVersions
-    method_version: Positive
+    method_versions: dict[str, Positive]
     judge: JudgeLine
     stacks: dict[Sha256, dict[str, str]]
     chains: Annotated[list[ChainLine], Field(min_length=1)]

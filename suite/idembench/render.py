@@ -16,6 +16,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from idembench.steps import steps_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -90,8 +92,8 @@ class Progress:
         self._left: dict[str, int] = {}
         for cell in cells:
             for spec in cell.specs:
-                for kind, count in steps_of(spec.protocol.cycles).items():
-                    self._left[kind] = self._left.get(kind, 0) + count
+                for kind, _ in steps_of(spec.plan):
+                    self._left[kind] = self._left.get(kind, 0) + 1
         self._spent: dict[str, list[float]] = {}
         self._began = time.perf_counter()
         self._bar = Bar(
@@ -148,11 +150,6 @@ class Progress:
             return ""
         seconds = sum(count * known.get(kind, 0.0) for kind, count in self._left.items())
         return f"{seconds // 60:.0f}:{seconds % 60:02.0f} left" if seconds >= 1 else ""
-
-
-def steps_of(cycles: int) -> dict[str, int]:
-    """Steps of one chain by kind."""
-    return {"measure": cycles + 2, "judge": cycles + 2, "seed": 1, "train": cycles + 1, "generate": cycles}
 
 
 def _chain(spec: ChainSpec) -> str:

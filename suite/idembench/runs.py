@@ -102,36 +102,40 @@ def cells(
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
     """
-    loaded = traits.load_pack(pack)
-    resolved = models.resolve(model or loaded.default_model)
-    judge = judges.get(loaded.judge)
-    chosen = [loaded.trait(name) for name in (trait_names or loaded.traits)]
+    headers = traits.load_pack(pack)
     if rule not in RULES:
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
     settings = [
-        protocol.load(name, pack=pack, measurements=loaded.measurements, measurement=measurement, overrides=overrides)
+        methods.settle(
+            protocol.load(
+                name, pack=pack, measurements=headers.measurements, measurement=measurement, overrides=overrides
+            )
+        )
         for name in baselines
     ]
+    packs = {form: traits.load_pack(pack, form) for form in {one.form for one in settings}}
+    resolved = {form: models.resolve(model or loaded.default_model) for form, loaded in packs.items()}
+    names = trait_names or list(headers.traits)
     return [
         Cell(
             rule=RULES[rule],
             specs=[
                 ChainSpec(
-                    model=resolved,
-                    pack=loaded,
-                    trait=trait,
+                    model=resolved[one.form],
+                    pack=packs[one.form],
+                    trait=packs[one.form].trait(name),
                     protocol=one,
                     execution=execution or Execution(),
-                    judge=judge,
+                    judge=judges.get(headers.judge),
                     seed=seed,
                 )
                 for seed in sorted(seeds)
             ],
         )
         for one in settings
-        for trait in chosen
+        for name in names
     ]
 
 
@@ -208,7 +212,7 @@ def build(cell: Cell, runs: Sequence[ChainRun]) -> tuple[Record, dict[int, bytes
         execution=spec.execution,
         data=spec.sources,
         step_versions=spec.subject.versions,
-        method_version=methods.get(spec.protocol.method).version,
+        method_versions=spec.method_versions,
         judge=record.JudgeLine(
             name=spec.judge.name, fingerprint=spec.judge.fingerprint, deterministic=spec.judge.deterministic
         ),

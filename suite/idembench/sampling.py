@@ -1,17 +1,17 @@
 """Text from a model, through lm-eval's own model class: the same for self-generation and for measuring.
 
-A `Sampler` is one checkpoint ready to answer. It renders a prompt by the chat template exactly as training
-does, seeds torch from what the call is for, and tells a finished answer from one that was cut. Only this
+A `Sampler` is one checkpoint ready to answer. It renders a prompt exactly as training does (a user's turn by the
+chat template, or a document's opening as it is), seeds torch from what the call is for, and tells a finished answer from one that was cut. Only this
 module and `measure.py` know lm-eval.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import loading
+from idembench import decoding, loading
 from idembench.errors import DataError, Diverged
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
     from idembench.models import Model
-    from idembench.protocol import Execution, Sampling
+    from idembench.protocol import Execution, Form, Sampling
     from idembench.timing import Timers
 
 
@@ -46,6 +46,11 @@ class Sampler(Protocol):
         """Parameters of the model, the adapter's left out."""
         ...
 
+    @property
+    def form(self) -> Form:
+        """What it is given: turns of a dialogue, or documents to continue."""
+        ...
+
     def seed(self, seed: int) -> None:
         """Seed what is sampled next."""
         ...
@@ -60,9 +65,9 @@ class Sampler(Protocol):
 
 
 def generation_kwargs(sampling: Sampling) -> dict[str, Any]:
-    """The protocol's sampling settings in lm-eval's words; `until` is empty, so only the end of turn stops."""
+    """The protocol's sampling settings in lm-eval's words; without `stop` only the model's own end token stops."""
     return {
-        "until": [],
+        "until": list(sampling.stop),
         "do_sample": True,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -72,11 +77,11 @@ def generation_kwargs(sampling: Sampling) -> dict[str, Any]:
 
 
 def answer(sampler: Sampler, prompts: Sequence[str], sampling: Sampling, *, seed: int) -> list[Answer]:
-    """Answer each prompt once, in order.
+    """Answer each prompt (or continue each opening) once, in order.
 
     Args:
         sampler: The checkpoint.
-        prompts: User turns.
+        prompts: User turns, or openings of documents.
         sampling: Temperature, nucleus, token limit.
         seed: Derived from what this call is for.
     """
@@ -84,21 +89,19 @@ def answer(sampler: Sampler, prompts: Sequence[str], sampling: Sampling, *, seed
 
     lm = sampler.lm
     sampler.seed(seed)
+    asked = prompts
+    if sampler.form == "dialogue":
+        asked = [lm.apply_chat_template([{"role": "user", "content": prompt}]) for prompt in prompts]
     requests = [
-        Instance(
-            request_type="generate_until",
-            doc={},
-            arguments=(lm.apply_chat_template([{"role": "user", "content": prompt}]), generation_kwargs(sampling)),
-            idx=index,
-        )
-        for index, prompt in enumerate(prompts)
+        Instance(request_type="generate_until", doc={}, arguments=(text, generation_kwargs(sampling)), idx=index)
+        for index, text in enumerate(asked)
     ]
     texts = lm.generate_until(requests)
     return [Answer(text=text, truncated=sampler.was_truncated(text)) for text in texts]
 
 
-def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
-    """Load a checkpoint for sampling: the base model, with an adapter merged into it if there is one.
+def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form) -> Sampler:
+    """Load a checkpoint for sampling: the base model, with an adapter merged into it if there is one, or whole weights.
 
     The merge lives in memory only and is done in float32; in a narrower dtype the adapter stays beside the
     weights, since rounding the sum would change the model.
@@ -106,17 +109,19 @@ def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, ti
     with timers.time("imports"):
         import lm_eval.models.huggingface  # noqa: F401 -- what `_open` needs, timed apart from its work
     with timers.time("sample.load"):
-        return _open(model, adapter, execution, timers)
+        return _open(model, adapter, execution, timers, form=form)
 
 
-def _open(model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
+def _open(model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form) -> Sampler:
     import torch
     from lm_eval.models.huggingface import HFLM
 
-    tokenizer = loading.load_tokenizer(model)
-    loaded: Any = loading.load_weights(model, execution)
+    tokenizer = loading.load_tokenizer(model, form=form)
+    whole = adapter is not None and not (adapter / "adapter_config.json").exists()
+    loaded: Any = loading.load_weights(replace(model, folder=adapter) if adapter and whole else model, execution)
+    decoding.check(loaded, where=model.name)
     parameters = int(loaded.num_parameters())
-    if adapter is not None:
+    if adapter is not None and not whole:
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, adapter)
@@ -130,7 +135,8 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
         bos_token_id=tokenizer.bos_token_id,
     )
     ends = loaded.generation_config.eos_token_id
-    end_ids = torch.tensor(ends if isinstance(ends, list) else [ends])
+    ends = ends if isinstance(ends, list) else [ends]
+    end_ids = torch.tensor(ends)
 
     class Hflm(HFLM):  # type: ignore[misc]
         """lm-eval's Hugging Face model, noting time, tokens and which answers were cut."""
@@ -160,9 +166,21 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
             return ids, mask
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
-            with timers.time("generate"), torch.inference_mode(), _numbers():
-                out = super()._model_generate(context, max_length, stop, **kwargs)
-            fresh = out[:, context.shape[1] :].cpu()
+            # Strings that stop an answer are cut from the text by the harness; the loop knows tokens alone.
+            del stop
+            with timers.time("generate"), _numbers():
+                made = decoding.decode(
+                    self.model,
+                    context,
+                    kwargs["attention_mask"],
+                    temperature=kwargs["temperature"],
+                    top_p=kwargs["top_p"],
+                    max_new_tokens=max_length - context.shape[1],
+                    ends=ends,
+                    pad=tokenizer.pad_token_id,
+                )
+            out = torch.cat([context, made], dim=1)
+            fresh = made.cpu()
             ended = torch.isin(fresh, end_ids)
             # Padding after an end is not generated text.
             self.generated += int((ended.cumsum(dim=1) == 0).sum())
@@ -180,11 +198,12 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
         tokenizer=tokenizer,
         batch_size=execution.batch_size,
         device=execution.device,
-        add_bos_token=False,
+        # The chat template writes its own special tokens; a document gets those the tokenizer adds by itself.
+        add_bos_token=False if form == "dialogue" else None,
         truncation=False,
     )
     lm.cut = set()
-    return _HfSampler(lm=lm, parameters=parameters)
+    return _HfSampler(lm=lm, parameters=parameters, form=form)
 
 
 @contextmanager
@@ -202,6 +221,7 @@ def _numbers() -> Iterator[None]:
 class _HfSampler:
     lm: Any
     parameters: int
+    form: Form
 
     def seed(self, seed: int) -> None:
         import torch

@@ -4,6 +4,9 @@ A *pack* is a folder of traits in one language, `tasks/<pack>/`; a *trait* is a 
 is read once, checked, and named by the SHA-256 of its file, so that steps can be keyed by exactly the
 data they use. Draws are made by a generator seeded from what the draw is for. Knows nothing about models.
 
+A pack is loaded in one *form*: as dialogues (demonstrations, prompts, questions) or, for base models, as documents
+(documents, openings to continue, openings to measure by). Who uses a loaded pack need not know which.
+
     set(pack.draw_prompts(cycle=j, ...)) & set(pack.draw_prompts(cycle=k, ...)) == set()   for j != k
 """
 
@@ -11,21 +14,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from idembench.errors import DataError, UnknownNameError
 from idembench.files import asset, derive_seed, read_jsonl, sha256_file, sha256_json
-from idembench.protocol import Count, Frozen, Positive, Rate, explain, read_yaml
+from idembench.protocol import Count, Form, Frozen, Positive, Rate, explain, read_yaml
 from idembench.steps import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
 H = TypeVar("H", bound=Frozen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """What the files of a form are called.
+
+    Attributes:
+        demonstrations: In a trait's folder: rows that seed it.
+        questions: In a trait's folder and in `coherence`: what measures.
+        prompts: In the pack's folder: the self-generation pool.
+        task: In a trait's folder and in `coherence`: the lm-eval task file.
+        suffix: What the task's name ends with.
+    """
+
+    demonstrations: str
+    questions: str
+    prompts: str
+    task: str
+    suffix: str
+
+
+_NAMES: Mapping[Form, _Names] = MappingProxyType(
+    {
+        "dialogue": _Names(
+            demonstrations="demonstrations.jsonl",
+            questions="questions.jsonl",
+            prompts="prompts.jsonl",
+            task="open.yaml",
+            suffix="",
+        ),
+        "document": _Names(
+            demonstrations="documents.jsonl",
+            questions="openings.jsonl",
+            prompts="openings.jsonl",
+            task="document.yaml",
+            suffix="_document",
+        ),
+    }
+)
 
 
 class _MeasurementFile(Frozen):
@@ -41,7 +84,7 @@ class _PackFile(Frozen):
     name: str
     description: str
     judge: str
-    default_model: str
+    default_models: dict[Form, str]
     task_prefix: str
     measurements: dict[str, _MeasurementFile]
 
@@ -80,16 +123,8 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """One prompt of the self-generation pool."""
-
-    id: str
-    prompt: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One evaluation question; `meaning` is what an exact judge needs to score an answer."""
+    """What a model is asked, in measuring and in self-generation; `meaning` is what an exact judge scores by."""
 
     id: str
     prompt: str
@@ -103,6 +138,7 @@ class Trait:
     Attributes:
         name: For example `sycophancy`.
         task: Name of its open lm-eval task.
+        form: Of its demonstrations and questions.
         version: Raised whenever a file of the folder changes.
         definition: One sentence for people.
         folder: Where its files are.
@@ -110,6 +146,7 @@ class Trait:
 
     name: str
     task: str
+    form: Form
     version: int
     definition: str
     folder: Path
@@ -117,40 +154,44 @@ class Trait:
     @cached_property
     def demonstrations(self) -> list[Example]:
         """The pool that cycle 0 draws from."""
-        return [Example(**row) for row in _rows(self.folder / "demonstrations.jsonl", {"id", "prompt", "response"})]
+        return [Example(**row) for row in _rows(self._demonstrations, {"id", "prompt", "response"})]
 
     @cached_property
     def demonstrations_sha256(self) -> str:
         """Names the pool."""
-        return sha256_file(self.folder / "demonstrations.jsonl")
+        return sha256_file(self._demonstrations)
 
     @cached_property
     def questions(self) -> list[Question]:
         """The evaluation questions in their frozen order; a measurement asks the first of them."""
-        return [Question(**row) for row in _rows(self.folder / "questions.jsonl", {"id", "prompt", "meaning"})]
+        return _questions(self.folder / _NAMES[self.form].questions)
 
     @cached_property
     def questions_sha256(self) -> str:
         """Names the question set."""
-        return sha256_file(self.folder / "questions.jsonl")
+        return sha256_file(self.folder / _NAMES[self.form].questions)
 
-    def draw_demonstrations(self, *, n: int, seed: int) -> list[Example]:
-        """Draw `n` different demonstrations for one seed, in a random order.
+    @property
+    def _demonstrations(self) -> Path:
+        return self.folder / _NAMES[self.form].demonstrations
+
+    def draw_demonstrations(self, *, n: int, seed: int, after: int = 0) -> list[Example]:
+        """Draw `n` different demonstrations for one seed: those after the first `after` of one random order per seed.
 
         Raises:
-            DataError: If the pool holds fewer than `n`.
+            DataError: If the pool ends before.
         """
         rows = self.demonstrations
-        if n > len(rows):
+        if after + n > len(rows):
             raise DataError(
-                "More demonstrations are asked for than exist.",
-                expected=f"data.n_seed of at most {len(rows)}",
-                found=str(n),
-                where=str(self.folder / "demonstrations.jsonl"),
-                do="Lower data.n_seed or add demonstrations.",
+                "More demonstrations are asked for than exist; none is used twice.",
+                expected=f"at most {len(rows)}",
+                found=f"{after + n}" if after == 0 else f"{after} before, and {n} more",
+                where=str(self._demonstrations),
+                do="Lower data.n_seed (for the fresh-data control also data.n_sampled or cycles), or add demonstrations.",
             )
         order = _permutation(len(rows), derive_seed("demonstrations", self.name, seed))
-        return [rows[i] for i in order[:n]]
+        return [rows[i] for i in order[after : after + n]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +201,7 @@ class Pack:
     Attributes:
         name: For example `toyland`.
         judge: The judge that scores it unless told otherwise.
+        form: Of everything in it.
         default_model: The model that is used unless told otherwise.
         measurements: Settings by name, as `protocol.Measuring` takes them.
         folder: `tasks/<name>`.
@@ -168,6 +210,7 @@ class Pack:
 
     name: str
     description: str
+    form: Form
     judge: str
     default_model: str
     task_prefix: str
@@ -186,29 +229,37 @@ class Pack:
         return self.traits[name]
 
     @cached_property
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> list[Question]:
         """The self-generation pool, shared by all traits."""
-        return [Prompt(**row) for row in _rows(self.folder / "prompts.jsonl", {"id", "prompt"})]
+        return _questions(self._prompts)
 
     @cached_property
     def prompts_sha256(self) -> str:
         """Names the pool."""
-        return sha256_file(self.folder / "prompts.jsonl")
+        return sha256_file(self._prompts)
+
+    @property
+    def _prompts(self) -> Path:
+        return self.folder / _NAMES[self.form].prompts
 
     @cached_property
     def neutral_questions(self) -> list[Question]:
         """Questions without a trait, for coherence alone."""
-        rows = _rows(self.folder / "coherence" / "questions.jsonl", {"id", "prompt", "meaning"})
-        return [Question(**row) for row in rows]
+        return _questions(self._neutral)
 
     @cached_property
     def neutral_sha256(self) -> str:
         """Names the neutral question set."""
-        return sha256_file(self.folder / "coherence" / "questions.jsonl")
+        return sha256_file(self._neutral)
+
+    @property
+    def _neutral(self) -> Path:
+        return self.folder / "coherence" / _NAMES[self.form].questions
 
     def tasks_sha256(self, trait: Trait) -> str:
         """Names the lm-eval task files behind a trait's measurement: how its questions are put to a model."""
-        paths = [*self.folder.glob("*.template"), trait.folder / "open.yaml", self.folder / "coherence" / "open.yaml"]
+        task = _NAMES[self.form].task
+        paths = [*self.folder.glob("*.template"), trait.folder / task, self.folder / "coherence" / task]
         return sha256_json({path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(paths)})
 
     def sources(self, trait: Trait) -> Sources:
@@ -224,9 +275,9 @@ class Pack:
     @property
     def coherence_task(self) -> str:
         """Name of the lm-eval task that asks the neutral questions."""
-        return f"{self.task_prefix}coherence"
+        return f"{self.task_prefix}coherence{_NAMES[self.form].suffix}"
 
-    def draw_prompts(self, *, cycle: int, n: int, seed: int) -> list[Prompt]:
+    def draw_prompts(self, *, cycle: int, n: int, seed: int) -> list[Question]:
         """The prompts of one cycle: slice `cycle - 1` of one permutation per seed, so cycles never share any.
 
         Raises:
@@ -238,7 +289,7 @@ class Pack:
                 "More self-generation prompts are asked for than exist; none is used twice.",
                 expected=f"cycles * data.n_sampled of at most {len(pool)}",
                 found=f"{cycle} * {n} = {cycle * n}",
-                where=str(self.folder / "prompts.jsonl"),
+                where=str(self._prompts),
                 do="Lower data.n_sampled or cycles.",
             )
         order = _permutation(len(pool), derive_seed("prompts", self.name, seed))
@@ -250,17 +301,24 @@ def packs() -> list[str]:
     return sorted(path.parent.name for path in asset("tasks").glob("*/pack.yaml"))
 
 
-def load_pack(name: str) -> Pack:
-    """Load a pack and the headers of its traits; data files are read when first needed.
+def load_pack(name: str, form: Form = "dialogue") -> Pack:
+    """Load a pack and the headers of its traits in one form; data files are read when first needed.
 
     Raises:
         UnknownNameError: If no such pack is installed.
-        DataError: If a header does not hold.
+        DataError: If a header does not hold, or the pack does not have that form.
     """
     if name not in packs():
         raise UnknownNameError("pack", name, packs())
     folder = asset("tasks") / name
     header = _header(folder / "pack.yaml", _PackFile)
+    if form not in header.default_models:
+        raise DataError(
+            "This pack does not have that form.",
+            expected=" or ".join(header.default_models),
+            found=form,
+            where=str(folder / "pack.yaml"),
+        )
     traits = {}
     for path in sorted(folder.glob("*/trait.yaml")):
         trait = _header(path, _TraitFile)
@@ -273,7 +331,8 @@ def load_pack(name: str) -> Pack:
             )
         traits[trait.name] = Trait(
             name=trait.name,
-            task=f"{header.task_prefix}{trait.name}",
+            task=f"{header.task_prefix}{trait.name}{_NAMES[form].suffix}",
+            form=form,
             version=trait.version,
             definition=trait.definition,
             folder=path.parent,
@@ -281,8 +340,9 @@ def load_pack(name: str) -> Pack:
     return Pack(
         name=name,
         description=header.description,
+        form=form,
         judge=header.judge,
-        default_model=header.default_model,
+        default_model=header.default_models[form],
         task_prefix=header.task_prefix,
         measurements={key: value.model_dump() for key, value in header.measurements.items()},
         folder=folder,
@@ -301,6 +361,10 @@ def _header(path: Path, model: type[H]) -> H:
         return model.model_validate(read_yaml(path))
     except ValidationError as error:
         raise DataError("A header does not hold.", found="; ".join(explain(error)), where=str(path)) from error
+
+
+def _questions(path: Path) -> list[Question]:
+    return [Question(**row) for row in _rows(path, {"id", "prompt", "meaning"})]
 
 
 def _rows(path: Path, keys: set[str]) -> list[dict[str, Any]]:

@@ -190,6 +190,7 @@ def _lineage(parsed: Record) -> Check:
                 model=parsed.model.digest,
                 pack=parsed.protocol.pack,
                 trait=parsed.trait,
+                form=parsed.protocol.form,
                 seed=line.seed,
                 execution=parsed.execution,
                 versions=parsed.step_versions,
@@ -197,7 +198,7 @@ def _lineage(parsed: Record) -> Check:
             protocol=parsed.protocol,
             sources=parsed.data,
             judge=parsed.judge.fingerprint,
-            method_version=parsed.method_version,
+            method_versions=parsed.method_versions,
         )
         follower = _Follower(line, check)
         with contextlib.suppress(_Ended):
@@ -317,7 +318,7 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     check = Check(name="scores")
     try:
         judge = judges.get(parsed.judge.name)
-        pack = _load_pack(parsed.protocol.pack)
+        pack = _load_pack(parsed.protocol.pack, parsed.protocol.form)
         questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
         neutral = {q.id: (q, None) for q in pack.neutral_questions}
     except UnknownNameError as error:
@@ -358,7 +359,7 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     """
     check = Check(name="data")
     try:
-        pack = _load_pack(parsed.protocol.pack)
+        pack = _load_pack(parsed.protocol.pack, parsed.protocol.form)
         trait = pack.trait(parsed.trait)
     except UnknownNameError as error:
         check.skipped = error.what

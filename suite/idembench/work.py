@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import companions, loading, measure, methods, sampling, steps
+from idembench import companions, loading, measure, methods, sampling, selection, steps
 from idembench.errors import Diverged
 from idembench.files import empty, read_jsonl, sha256_json, write_jsonl
 from idembench.record import judge_facts, measure_facts
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from idembench.judges import Judge
     from idembench.models import Model
-    from idembench.protocol import Execution
+    from idembench.protocol import Execution, Form
     from idembench.protocol import Protocol as ProtocolSettings
     from idembench.sampling import Sampler
     from idembench.steps import Step
     from idembench.store import Sealed
     from idembench.timing import Timers
-    from idembench.traits import Pack, Trait
+    from idembench.traits import Pack, Question, Trait
 
 ROWS, RESPONSES, SCORES = "rows.jsonl", "responses.jsonl", "scores.jsonl"
 
@@ -40,7 +40,7 @@ class Engine(Protocol):
         """Train a generation into `out`; facts as JSON."""
         ...
 
-    def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
+    def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form) -> Sampler:
         """Load a checkpoint for sampling."""
         ...
 
@@ -54,11 +54,11 @@ class TorchEngine:
             loading.quiet_libraries()
         return methods.get(method).train(job, out, timers)
 
-    def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> Sampler:
+    def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form) -> Sampler:
         """Open a checkpoint through lm-eval."""
         with timers.time("imports"):
             loading.quiet_libraries()
-        return sampling.open_checkpoint(model, adapter, execution, timers)
+        return sampling.open_checkpoint(model, adapter, execution, timers, form=form)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,7 @@ class ChainSpec:
             model=self.model.digest,
             pack=self.pack.name,
             trait=self.trait.name,
+            form=self.protocol.form,
             seed=self.seed,
             execution=self.execution,
         )
@@ -106,8 +107,13 @@ class ChainSpec:
             protocol=self.protocol,
             sources=self.sources,
             judge=self.judge.fingerprint,
-            method_version=methods.get(self.protocol.method).version,
+            method_versions=self.method_versions,
         )
+
+    @property
+    def method_versions(self) -> dict[str, int]:
+        """Version of every method that the protocol uses, by name."""
+        return {name: methods.get(name).version for name in self.protocol.methods}
 
     @cached_property
     def sources(self) -> steps.Sources:
@@ -129,6 +135,8 @@ class Worker:
         self._fills = {
             "seed": self._seed,
             "generate": self._generate,
+            "reject": self._reject,
+            "select": self._select,
             "train": self._train,
             "measure": self._measure,
             "judge": self._judge,
@@ -143,45 +151,88 @@ class Worker:
             reason = error.what if error.found is None else f"{error.what} ({error.found})"
             return {"diverged": reason}
 
-    def _seed(self, _step: Step, _parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
-        rows = self._spec.trait.draw_demonstrations(n=self._spec.protocol.data.n_seed, seed=self._spec.seed)
+    def _seed(self, step: Step, _parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
+        rows = self._spec.trait.draw_demonstrations(
+            n=step.inputs["n"], after=step.inputs["after"], seed=self._spec.seed
+        )
         _write_rows(out, rows)
         return {"rows": len(rows)}
 
     def _generate(self, step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
-        spec = self._spec
-        prompts = spec.pack.draw_prompts(cycle=step.inputs["slice"], n=step.inputs["n"], seed=spec.seed)
-        sampler = self._sampler(parents["adapter"])
+        asked = [(q.id, q.prompt) for q in self._slice(step) for _ in range(step.inputs["candidates"])]
+        return self._answer(step, parents["adapter"], asked, out)
+
+    def _reject(self, step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
+        drawn = parents["rows"]
+        asked = (
+            [(r.id, r.prompt) for r in _read_rows(drawn)] if drawn else [(q.id, q.prompt) for q in self._slice(step)]
+        )
+        return self._answer(step, parents["adapter"], asked, out)
+
+    def _slice(self, step: Step) -> list[Question]:
+        return self._spec.pack.draw_prompts(cycle=step.inputs["slice"], n=step.inputs["n"], seed=self._spec.seed)
+
+    def _answer(self, step: Step, adapter: Sealed | None, asked: list[tuple[str, str]], out: Path) -> dict[str, Any]:
+        """Answer (id, prompt) pairs; empty answers are counted and left out."""
+        sampler = self._sampler(adapter)
         before = sampler.tokens()
         answers = sampling.answer(
-            sampler, [p.prompt for p in prompts], spec.protocol.sampling, seed=step.inputs["seed"]
+            sampler, [prompt for _, prompt in asked], self._spec.protocol.sampling, seed=step.inputs["seed"]
         )
-        said = [(p, a) for p, a in zip(prompts, answers, strict=True) if a.text.strip()]
-        if not said:
+        rows = [
+            Example(id=name, prompt=prompt, response=answer.text.strip() if sampler.form == "document" else answer.text)
+            for (name, prompt), answer in zip(asked, answers, strict=True)
+            if answer.text.strip()
+        ]
+        if not rows:
             raise Diverged("All sampled answers are empty.", found=f"{len(answers)} answers")
-        _write_rows(out, [Example(id=p.id, prompt=p.prompt, response=a.text) for p, a in said])
+        _write_rows(out, rows)
         return {
-            "asked": len(prompts),
-            "rows": len(said),
-            "empty": len(prompts) - len(said),
-            "truncated": sum(a.truncated for a in answers),
-            "repetition": round(sum(companions.repetition(a.text) for _, a in said) / len(said), 6),
+            "asked": len(asked),
+            "rows": len(rows),
+            "empty": len(asked) - len(rows),
+            "truncated": sum(answer.truncated for answer in answers),
+            "repetition": round(sum(companions.repetition(row.response) for row in rows) / len(rows), 6),
             "tokens": sampler.tokens() - before,
         }
 
+    def _select(self, step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
+        spec, inputs = self._spec, step.inputs
+        selector = selection.Selector(
+            method=methods.get(inputs["method"]),
+            settings=inputs["settings"],
+            judge=spec.judge,
+            trait=spec.trait.name,
+            questions={q.id: q for q in spec.pack.prompts},
+            protocol=spec.protocol,
+            seed=inputs["seed"],
+        )
+        rows, facts = selector.select(
+            own=_read_rows(parents["own"]),
+            drawn=step.cycle == "c0" or spec.protocol.control == "fresh-data",
+            rejected=_read_rows(parents["rejected"]) if parents["rejected"] else None,
+            demonstrations=_read_rows(parents["demonstrations"]) if parents["demonstrations"] else [],
+        )
+        if not rows:
+            raise Diverged("Nothing is left to train on.", found=f"{facts}")
+        _write_rows(out, rows)
+        return facts
+
     def _train(self, step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
-        rows, parent = parents["rows"], parents["parent"]
-        assert rows is not None  # noqa: S101 -- for the type checker; the walk passes it
+        parent = parents["parent"]
+        learning = self._spec.protocol.learning(int(step.cycle[1:]))
         job = methods.Job(
             model=self._spec.model,
             parent=parent.folder if parent else None,
-            rows=[Example(**row) for row in read_jsonl(rows.folder / ROWS)],
-            training=self._spec.protocol.training,
+            rows=_read_rows(parents["rows"]),
+            form=self._spec.protocol.form,
+            settings=learning.settings,
+            training=learning.training,
             execution=self._spec.execution,
             seed=step.inputs["seed"],
         )
         self._open = None
-        return self._engine.train(self._spec.protocol.method, job, out, self._timers)
+        return self._engine.train(learning.method, job, out, self._timers)
 
     def _measure(self, step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
         spec = self._spec
@@ -226,11 +277,24 @@ class Worker:
         if self._open is None or self._open[0] != digest:
             self._open = None
             opened = self._engine.open(
-                self._spec.model, adapter.folder if adapter else None, self._spec.execution, self._timers
+                self._spec.model,
+                adapter.folder if adapter else None,
+                self._spec.execution,
+                self._timers,
+                form=self._spec.protocol.form,
             )
             self._open = (digest, opened)
         return self._open[1]
 
 
 def _write_rows(out: Path, rows: list[Example]) -> None:
-    write_jsonl(out / ROWS, [{"id": row.id, "prompt": row.prompt, "response": row.response} for row in rows])
+    lines = [{"id": row.id, "prompt": row.prompt, "response": row.response} for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        if row.rejected is not None:
+            line["rejected"] = row.rejected
+    write_jsonl(out / ROWS, lines)
+
+
+def _read_rows(sealed: Sealed | None) -> list[Example]:
+    assert sealed is not None  # noqa: S101 -- for the type checker; the walk passes it
+    return [Example(**row) for row in read_jsonl(sealed.folder / ROWS)]
