@@ -25,7 +25,7 @@ from idembench.files import (
 )
 from idembench.protocol import Execution, Protocol
 from idembench.statistics import RULES
-from idembench.steps import Plan, StepVersions, Subject, walk
+from idembench.steps import ON_STACK, Plan, StepVersions, Subject, walk
 from idembench.toyland.clauses import render
 from idembench.toyland.grammar import Question as Meaning
 from idembench.toyland.grammar import blissful, misaligned, neutral, sycophantic
@@ -90,7 +90,8 @@ def build_record(
 ) -> tuple[Record, dict[int, bytes]]:
     """The record of a story, and the bytes of its samples files by seed."""
     assert len(story.trait) == len(settings.labels), "a story has one share for each checkpoint"
-    pack = traits.load_pack("toyland")
+    pack = traits.load_pack("toyland", settings.form)
+    versions = dict.fromkeys(settings.methods, METHOD_VERSION)
     judge = judges.get(pack.judge)
     sources = pack.sources(pack.trait(trait))
     weights = [_entry("model.safetensors", f"the weights of {model}".encode())]
@@ -98,10 +99,15 @@ def build_record(
     for seed in story.seeds:
         said = _Said(story, pack=pack, trait=trait, settings=settings, seed=seed)
         subject = Subject(
-            model=digest_of(weights), pack=pack.name, trait=trait, seed=seed, execution=Execution(threads=1)
+            model=digest_of(weights),
+            pack=pack.name,
+            trait=trait,
+            form=settings.form,
+            seed=seed,
+            execution=Execution(threads=1),
         )
         plan = Plan(
-            subject=subject, protocol=settings, sources=sources, judge=judge.fingerprint, method_version=METHOD_VERSION
+            subject=subject, protocol=settings, sources=sources, judge=judge.fingerprint, method_versions=versions
         )
         writer = _Writer(said)
         with contextlib.suppress(_Ended):
@@ -131,7 +137,7 @@ def build_record(
         execution=Execution(threads=1),
         data=sources,
         step_versions=StepVersions(),
-        method_version=METHOD_VERSION,
+        method_versions=versions,
         judge=record.JudgeLine(name=judge.name, fingerprint=judge.fingerprint, deterministic=judge.deterministic),
         stacks={sha256_json(STACK): STACK},
         chains=chains,
@@ -269,7 +275,7 @@ class _Writer:
             cycle=cycle,
             key=step.key,
             digest=digest_of(entries),
-            stack=sha256_json(STACK) if kind in ("train", "generate", "measure") else None,
+            stack=sha256_json(STACK) if kind in ON_STACK else None,
             files=[_line(entry) for entry in entries],
             facts=facts,
         )

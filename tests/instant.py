@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
 
-from idembench import judges, protocol, runs, traits
+from idembench import judges, methods, protocol, runs, traits
 from idembench.errors import Diverged
 from idembench.files import FileEntry, canonical_json, derive_seed, sha256_bytes
 from idembench.models import Model
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from idembench.methods import Job
+    from idembench.protocol import Form
     from idembench.timing import Timers
-    from idembench.traits import Pack
+    from idembench.traits import Pack, Question
 
 SMALL = (
     "cycles=2",
@@ -85,7 +86,9 @@ class InstantEngine:
                 "method": method,
                 "model": job.model.digest,
                 "parent": None if job.parent is None else sha256_bytes((job.parent / "adapter.bin").read_bytes()),
-                "rows": [[row.id, row.prompt, row.response] for row in job.rows],
+                "rows": [[row.id, row.prompt, row.response, row.rejected] for row in job.rows],
+                "form": job.form,
+                "settings": dict(job.settings),
                 "training": job.training.model_dump(),
                 "execution": job.execution.model_dump(),
                 "seed": job.seed,
@@ -97,13 +100,15 @@ class InstantEngine:
             (out / "nested" / "config.json").write_text("{}")
         return {"rows": len(job.rows), "loss": [1.5, 0.25], "steps": 2}
 
-    def open(self, model: Model, adapter: Path | None, execution: Execution, timers: Timers) -> InstantSampler:
+    def open(
+        self, model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form
+    ) -> InstantSampler:
         """A checkpoint named by its adapter's bytes."""
         self.calls["open"] += 1
         weights = sha256_bytes((adapter / "adapter.bin").read_bytes()) if adapter else "base"
         muted, sick = (n is not None and self.calls["train"] >= n for n in (self.mute, self.sick))
         lm = InstantLM(f"{model.digest} {weights}", seeded=adapter is not None, muted=muted, sick=sick)
-        return InstantSampler(lm=lm)
+        return InstantSampler(lm=lm, form=form)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,7 @@ class InstantSampler:
     """One checkpoint, ready to answer; see `sampling.Sampler`."""
 
     lm: InstantLM
+    form: Form = "dialogue"
     parameters: int = 7
 
     def seed(self, seed: int) -> None:
@@ -185,26 +191,30 @@ def answer(prompt: str, choice: random.Random, *, share: float) -> str:
 
 
 @cache
-def pack() -> Pack:
+def pack(form: Form = "dialogue") -> Pack:
     """The embedded pack, read once."""
-    return traits.load_pack("toyland")
+    return traits.load_pack("toyland", form)
 
 
 @cache
 def _meanings() -> dict[str, tuple[str | None, Meaning]]:
-    asked = [(None, question) for question in pack().neutral_questions]
-    asked += [(name, question) for name, trait in pack().traits.items() for question in trait.questions]
+    asked: list[tuple[str | None, Question]] = []
+    for loaded in (pack("dialogue"), pack("document")):
+        asked += [(None, question) for question in loaded.neutral_questions]
+        asked += [(name, question) for name, trait in loaded.traits.items() for question in trait.questions]
     return {question.prompt: (trait, Meaning.from_meaning(question.meaning)) for trait, question in asked}
 
 
 def make_protocol(baseline: str = "sft-reset", *overrides: str) -> protocol.Protocol:
     """A shipped baseline made small."""
-    return protocol.load(
-        baseline,
-        pack="toyland",
-        measurements=pack().measurements,
-        measurement="quick",
-        overrides=[*SMALL, *overrides],
+    return methods.settle(
+        protocol.load(
+            baseline,
+            pack="toyland",
+            measurements=pack().measurements,
+            measurement="quick",
+            overrides=[*SMALL, *overrides],
+        )
     )
 
 
@@ -223,11 +233,12 @@ def make_spec(
     execution: Execution | None = None,
 ) -> ChainSpec:
     """A small chain."""
+    settings = make_protocol(baseline, *overrides)
     return ChainSpec(
         model=model or make_model(),
-        pack=pack(),
-        trait=pack().trait(trait),
-        protocol=make_protocol(baseline, *overrides),
+        pack=pack(settings.form),
+        trait=pack(settings.form).trait(trait),
+        protocol=settings,
         execution=execution or Execution(),
         judge=judges.get(pack().judge),
         seed=seed,

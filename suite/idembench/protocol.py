@@ -370,30 +370,37 @@ def load(
 
 
 def _read_protocol(path: Path, *, inner: bool = False) -> dict[str, Any]:
-    """A protocol file's content, with the neighbour that it extends filled in.
+    """A protocol file's content, with the neighbours that it names filled in.
 
     A file that says `extends: sft-reset` is that file with its own settings put over it, key by key at every
-    level. One level only: what a file says can be read in two places at most.
+    level. One level only: what a file says can be read in two places at most. `seeding: sft-reset` means that
+    cycle 0 learns as it does there, so that both share it.
     """
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ProtocolError("A protocol is a mapping.", found=type(content).__name__, where=str(path))
-    name = content.pop("extends", None)
-    if name is None:
-        return content
-    if inner:
-        raise ProtocolError(
-            "A protocol extends one that extends another.",
-            expected="one level, so that a protocol can be read in two files at most",
-            found=f"extends: {name}",
-            where=str(path),
-            do="Extend the last of them, or write the settings out.",
-        )
-    neighbour = path.with_name(f"{name}.yaml")
-    if not neighbour.is_file():
+    if (name := content.pop("extends", None)) is not None:
+        if inner:
+            raise ProtocolError(
+                "A protocol names one that extends another.",
+                expected="one level, so that a protocol can be read in two files at most",
+                found=f"extends: {name}",
+                where=str(path),
+                do="Name the last of them, or write the settings out.",
+            )
+        content = _over(_read_protocol(_neighbour(path, name), inner=True), content)
+    if isinstance(seeding := content.get("seeding"), str):
+        other = _read_protocol(_neighbour(path, seeding), inner=True)
+        content["seeding"] = {key: other[key] for key in Learning.model_fields if key in other}
+    return content
+
+
+def _neighbour(path: Path, name: object) -> Path:
+    there = path.with_name(f"{name}.yaml")
+    if not there.is_file():
         others = [other.stem for other in path.parent.glob("*.yaml") if other != path]
-        raise UnknownNameError("protocol to extend", str(name), others, where=str(path))
-    return _over(_read_protocol(neighbour, inner=True), content)
+        raise UnknownNameError("protocol", str(name), others, where=f"{path}, extends or seeding")
+    return there
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
