@@ -191,6 +191,7 @@ class _Maker:
             self._observer.started(self._spec, step)
             with self._store.step_lock(step):
                 sealed = self._find(step)
+                found = sealed is not None  # made by another process while this one waited
                 if sealed is None:
                     sealed = self._make(step, parents)
         self._observer.finished(self._spec, step, sealed.facts, found=found)

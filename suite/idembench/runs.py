@@ -61,7 +61,7 @@ class Finished:
         folder: Where it was written.
         made: Steps made just now.
         found: Steps found in the store.
-        wall_s: Seconds it took.
+        wall_s: Seconds it took, of all its chains added up.
         overhead_share: Share of that outside forward, backward, optimizer step and generate, 0..1, imports left
             out; None if nothing was made.
     """
@@ -169,22 +169,35 @@ def run(
     """
     start = time.perf_counter()
     where = Store(store or user_folder() / "store")
-    runs = [
+    chains = [
         run_chain(spec, where, engine=engine or TorchEngine(), observer=observer, mixed_stack=mixed_stack)
         for spec in cell.specs
     ]
-    built, samples = build(cell, runs)
-    wall_s = time.perf_counter() - start
-    made = sum(one.made for one in runs)
+    return finish(cell, chains, results=results, chains_s=time.perf_counter() - start)
+
+
+def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: float) -> Finished:
+    """Write the record of finished chains.
+
+    Args:
+        cell: What was run.
+        chains: Its chains, in order of seeds.
+        results: Results folder; the record goes below `results/records`.
+        chains_s: Seconds the chains took, added up.
+    """
+    start = time.perf_counter()
+    built, samples = build(cell, chains)
+    made = sum(one.made for one in chains)
     timers = Timers()
-    for one in runs:
+    for one in chains:
         timers.merge(one.timers)
+    wall_s = chains_s + time.perf_counter() - start
     folder = record.write(results, built, samples, _provenance(made, timers, wall_s))
     return Finished(
         record=built,
         folder=folder,
         made=made,
-        found=sum(len(one.lineage) for one in runs) - made,
+        found=sum(len(one.lineage) for one in chains) - made,
         wall_s=wall_s,
         overhead_share=timers.overhead_share(total_s=wall_s) if made else None,
     )

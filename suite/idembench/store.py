@@ -163,6 +163,13 @@ class Store:
         if not path.exists() or path.read_bytes() != data:
             files.write_bytes(path, data)
 
+    def holds(self, chain: str) -> int:
+        """How many of the steps that a chain has noted are there; whether they are whole is not looked at."""
+        path = self.root / "chains" / f"{chain}.json"
+        if not path.exists():
+            return 0
+        return sum(self._folder(key).is_dir() for key in files.read_json(path)["steps"])
+
     def entries(self) -> list[Entry]:
         """Every step with its size and how many chains use it, largest first."""
         used = self._used()

@@ -1,0 +1,403 @@
+"""Many chains at once: shared steps made once, a failure kept to itself, records as soon as their chains are done.
+
+    run_chains(specs, workers=n)   equals, chain by chain,   run_chains(specs, workers=1)
+
+Chains share through the store alone: whoever comes first to a step makes it, whoever comes while it is being made
+waits. So that nobody has to wait, a free worker gets a chain of a model, trait and seed that no other worker is on.
+Nothing is remembered about failures: run again, finished chains are found and the others are tried again.
+Knows nothing about terminals; torch is loaded in the workers only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from idembench import runs
+from idembench.chain import plan_chain
+from idembench.errors import IdembenchError, InputError
+from idembench.files import available_cores, sha256_json, user_folder
+from idembench.steps import steps_of, walk
+from idembench.store import Store
+from idembench.timing import Timers
+from idembench.work import TorchEngine
+from idembench.workers import Pool, attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from idembench.chain import ChainRun, Planned
+    from idembench.runs import Cell, Finished
+    from idembench.steps import Step
+    from idembench.work import ChainSpec, Engine
+    from idembench.workers import Attempt
+
+Group = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainResult:
+    """What came of one chain.
+
+    Attributes:
+        spec: The chain.
+        run: It, finished: steps made, timers, samples, divergence; None if it failed.
+        error: Why it failed; None if it did not.
+        wall_s: Seconds it took in its worker.
+    """
+
+    spec: ChainSpec
+    run: ChainRun | None
+    error: IdembenchError | None
+    wall_s: float
+
+
+class SweepObserver(Protocol):
+    """Who is told what the workers do; workers are counted from 0."""
+
+    def began(self, worker: int, spec: ChainSpec) -> None:
+        """A worker takes up a chain."""
+        ...
+
+    def started(self, worker: int, spec: ChainSpec, step: Step) -> None:
+        """A step is being made, or waited for while another worker makes it."""
+        ...
+
+    def finished(self, worker: int, spec: ChainSpec, step: Step, facts: dict[str, Any], *, found: bool) -> None:
+        """A step is there, made just now or found."""
+        ...
+
+    def ended(self, worker: int, result: ChainResult) -> None:
+        """A chain has finished or failed."""
+        ...
+
+
+class CellObserver(SweepObserver, Protocol):
+    """The same for cells, which end in records."""
+
+    def closed(self, outcome: Outcome) -> None:
+        """A cell's record is written, or cannot be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a cell has no record.
+
+    Attributes:
+        seed: The chain that failed; None if all were well and the record could not be written.
+        error: Why.
+    """
+
+    seed: int | None
+    error: IdembenchError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one cell: its record, or why there is none.
+
+    Attributes:
+        cell: The cell.
+        finished: Its record; None if anything failed.
+        failures: What failed, in order of seeds.
+    """
+
+    cell: Cell
+    finished: Finished | None
+    failures: list[Failure] = field(default_factory=list)
+
+
+def workers_for(specs: Sequence[ChainSpec], asked: int | None = None) -> int:
+    """How many workers to use.
+
+    Not told, as many as there are cores for their torch threads (on a GPU one, for workers would share its memory),
+    and never more than chains. Torch with more threads than cores waits at barriers and is 10 to 50 times slower
+    (design.md, section 5), so asking for that is refused.
+
+    Raises:
+        InputError: If more are asked for than there are cores for.
+    """
+    threads = max((spec.execution.threads for spec in specs), default=1)
+    cores = available_cores()
+    if asked is None:
+        on_gpu = any(spec.execution.device != "cpu" for spec in specs)
+        asked = 1 if on_gpu else max(1, cores // threads)
+    elif asked > 1 and asked * threads > cores:
+        raise InputError(
+            "There are fewer cores than the workers would use.",
+            expected=f"workers x threads of at most {cores}",
+            found=f"{asked} workers x {threads} threads",
+            where="--workers",
+            do=f"Use --workers {max(1, cores // threads)}: torch with more threads than cores is far slower.",
+        )
+    return max(1, min(asked, len(specs)))
+
+
+# -- chains ---------------------------------------------------------------------------------------
+
+
+def run_chains(
+    specs: Sequence[ChainSpec],
+    *,
+    store: Path,
+    workers: int,
+    observer: SweepObserver,
+    mixed_stack: bool = False,
+    engine: Engine | None = None,
+) -> list[ChainResult]:
+    """Run chains, several at a time; one that fails does not stop the others.
+
+    Args:
+        specs: The chains. One that is named twice runs once.
+        store: Step store.
+        workers: Processes; with 1 everything happens in this one.
+        observer: Who is told what happens, in this process.
+        mixed_stack: Accept steps that another stack made.
+        engine: Trains and samples; torch if None. With several workers it has to be picklable.
+
+    Returns:
+        A result per chain, in the order of `specs`.
+    """
+    results: dict[int, ChainResult] = {}
+    each = _each_chain(
+        specs, store=store, workers=workers, observer=observer, mixed_stack=mixed_stack, engine=engine or TorchEngine()
+    )
+    with contextlib.closing(each):
+        results.update(each)
+    return [results[number] for number in range(len(specs))]
+
+
+def _each_chain(
+    specs: Sequence[ChainSpec],
+    *,
+    store: Path,
+    workers: int,
+    observer: SweepObserver,
+    mixed_stack: bool,
+    engine: Engine,
+) -> Generator[tuple[int, ChainResult], None, None]:
+    """Every chain's number and result, as they end."""
+    same: dict[str, list[int]] = {}
+    for number, spec in enumerate(specs):
+        same.setdefault(spec.id, []).append(number)
+    waiting = [numbers[0] for numbers in same.values()]
+    # A worker takes a second to start and to import; what is only to be found again is found here.
+    here = waiting if workers == 1 else [number for number in waiting if _seems_finished(specs[number], store)]
+    with Pool(workers, store=store, engine=engine, mixed_stack=mixed_stack) as pool:
+        attempts = itertools.chain(
+            _here(specs, here, store=store, observer=observer, mixed_stack=mixed_stack, engine=engine),
+            _in_workers(specs, [number for number in waiting if number not in set(here)], observer, pool),
+        )
+        for number, worker, done in attempts:
+            for twin in same[specs[number].id]:
+                # What was made was made once, whoever else asked for it.
+                run = replace(done.run, made=0, timers=Timers()) if done.run and twin != number else done.run
+                wall_s = done.wall_s if twin == number else 0.0
+                result = ChainResult(spec=specs[twin], run=run, error=done.error, wall_s=wall_s)
+                observer.ended(worker, result)
+                yield twin, result
+
+
+def _here(
+    specs: Sequence[ChainSpec],
+    numbers: Sequence[int],
+    *,
+    store: Path,
+    observer: SweepObserver,
+    mixed_stack: bool,
+    engine: Engine,
+) -> Iterator[tuple[int, int, Attempt]]:
+    """Run chains in this process, one after the other: number, worker 0, what came of it."""
+    inner = _Numbered(0, observer)
+    for number in numbers:
+        observer.began(0, specs[number])
+        yield number, 0, attempt(specs[number], store=store, engine=engine, observer=inner, mixed_stack=mixed_stack)
+
+
+def _in_workers(
+    specs: Sequence[ChainSpec], numbers: Sequence[int], observer: SweepObserver, pool: Pool
+) -> Iterator[tuple[int, int, Attempt]]:
+    """Run chains in worker processes: number, worker, what came of it, as they end."""
+    waiting = list(numbers)
+    busy: dict[int, int] = {}
+    ended: list[tuple[int, int, Attempt]] = []
+    while waiting or busy or ended:
+        while waiting and len(busy) < pool.count:
+            groups = {group(specs[number]) for number in busy.values()}
+            number = waiting.pop(choose([group(specs[number]) for number in waiting], groups))
+            worker = min(set(range(pool.count)) - busy.keys())
+            busy[worker] = number
+            observer.began(worker, specs[number])
+            pool.give(worker, specs[number])
+        # Only now, with all workers at work, is there time for what the caller does with a result.
+        yield from ended
+        said = pool.wait() if busy else []
+        for worker, one in said:
+            if one.step is not None and one.facts is None:
+                observer.started(worker, specs[busy[worker]], one.step)
+            elif one.step is not None and one.facts is not None:
+                observer.finished(worker, specs[busy[worker]], one.step, one.facts, found=one.found)
+        ended = [(busy.pop(worker), worker, one.attempt) for worker, one in said if one.attempt is not None]
+
+
+def group(spec: ChainSpec) -> Group:
+    """Chains of one group share steps: the base model's measurement, and often cycle 0."""
+    return spec.model.digest, spec.pack.name, spec.trait.name, spec.seed
+
+
+def choose(waiting: Sequence[Group], busy: AbstractSet[Group]) -> int:
+    """Which waiting chain is next: the first of a group that no worker is on; if there is none, the first."""
+    return next((place for place, one in enumerate(waiting) if one not in busy), 0)
+
+
+def _seems_finished(spec: ChainSpec, store: Path) -> bool:
+    """Whether a chain has noted as many steps as it takes and all are there; whether they are whole is not asked."""
+    return Store(store).holds(spec.id) >= len(steps_of(spec.plan))
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """Tells a sweep's observer what a chain in this process does."""
+
+    worker: int
+    observer: SweepObserver
+
+    def started(self, spec: ChainSpec, step: Step) -> None:
+        self.observer.started(self.worker, spec, step)
+
+    def finished(self, spec: ChainSpec, step: Step, facts: dict[str, Any], *, found: bool) -> None:
+        self.observer.finished(self.worker, spec, step, facts, found=found)
+
+
+# -- cells ----------------------------------------------------------------------------------------
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    results: Path,
+    observer: CellObserver,
+    store: Path | None = None,
+    workers: int = 1,
+    mixed_stack: bool = False,
+    engine: Engine | None = None,
+) -> list[Outcome]:
+    """Run cells, several chains at a time, and write each record as soon as its last chain is done.
+
+    Args:
+        cells: What to run.
+        results: Results folder; records go below `results/records`.
+        observer: Who is told what happens.
+        store: Step store; the user's cache folder if None.
+        workers: See `run_chains`.
+        mixed_stack: See `run_chains`.
+        engine: See `run_chains`.
+
+    Returns:
+        An outcome per cell, in the order of `cells`.
+    """
+    of = [(place, spec) for place, cell in enumerate(cells) for spec in cell.specs]
+    left: list[list[ChainResult]] = [[] for _ in cells]
+    outcomes: dict[int, Outcome] = {}
+    each = _each_chain(
+        [spec for _, spec in of],
+        store=store or user_folder() / "store",
+        workers=workers,
+        observer=observer,
+        mixed_stack=mixed_stack,
+        engine=engine or TorchEngine(),
+    )
+    with contextlib.closing(each):
+        for number, result in each:
+            place = of[number][0]
+            left[place].append(result)
+            if len(left[place]) == len(cells[place].specs):
+                outcomes[place] = _close(cells[place], left[place], results)
+                left[place] = []
+                observer.closed(outcomes[place])
+    return [outcomes[place] for place in range(len(cells))]
+
+
+def _close(cell: Cell, ended: Sequence[ChainResult], results: Path) -> Outcome:
+    """Write a cell's record, if all of its chains are there."""
+    ended = sorted(ended, key=lambda result: result.spec.seed)
+    failures = [Failure(seed=one.spec.seed, error=one.error) for one in ended if one.error is not None]
+    chains = [one.run for one in ended if one.run is not None]
+    finished = None
+    if not failures:
+        try:
+            finished = runs.finish(cell, chains, results=results, chains_s=sum(one.wall_s for one in ended))
+        except IdembenchError as error:
+            failures = [Failure(seed=None, error=error)]
+    return Outcome(cell=cell, finished=finished, failures=failures)
+
+
+# -- what is shared -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """Stands for a step that is not there yet: its digest follows from its key, as a real one's does."""
+
+    digest: str
+
+
+def step_names(spec: ChainSpec) -> list[str]:
+    """A name for every step of a chain, in order, without making any: chains share what they name alike."""
+    names: list[str] = []
+
+    def take(kind: str, cycle: str, step: Step | None, **_: _Stand | None) -> _Stand:
+        if step is None:
+            raise AssertionError(f"{kind} {cycle}: every parent of this walk is there")
+        names.append(step.key)
+        return _Stand(sha256_json([step.key]))
+
+    walk(spec.plan, take)
+    return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How much chains have in common.
+
+    Attributes:
+        asked: Steps of all chains.
+        distinct: Different ones among them.
+        found: Of these, how many the store has.
+    """
+
+    asked: int
+    distinct: int
+    found: int
+
+
+def sharing(plans: Sequence[tuple[ChainSpec, Sequence[Planned]]]) -> Sharing:
+    """Count what chains share, from their dry runs (`plan_chains`)."""
+    every: set[str] = set()
+    found: set[str] = set()
+    asked = 0
+    for spec, planned in plans:
+        names = step_names(spec)
+        if planned and planned[-1].found:  # all of it is there, and it may have ended early
+            names = names[: len(planned)]
+        asked += len(names)
+        every.update(names)
+        found.update(name for name, step in zip(names, planned, strict=False) if step.found)
+    return Sharing(asked=asked, distinct=len(every), found=len(found))
+
+
+def plan_chains(
+    specs: Sequence[ChainSpec], *, store: Path | None = None, mixed_stack: bool = False
+) -> list[tuple[ChainSpec, list[Planned]]]:
+    """A dry run of each chain.
+
+    Raises:
+        IdembenchError: See `chain.plan_chain`.
+    """
+    where = Store(store or user_folder() / "store")
+    return [(spec, plan_chain(spec, where, mixed_stack=mixed_stack)) for spec in specs]
