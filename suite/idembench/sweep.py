@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idembench.chain import ChainRun, Planned
+    from idembench.grids import Grid, Variant
     from idembench.runs import Cell, Finished
     from idembench.steps import Step
     from idembench.work import ChainSpec, Engine
@@ -301,8 +302,9 @@ def run_cells(
     Returns:
         An outcome per cell, in the order of `cells`.
     """
-    of = [(place, spec) for place, cell in enumerate(cells) for spec in cell.specs]
-    left: list[list[ChainResult]] = [[] for _ in cells]
+    of = [(place, spec) for place, cell in enumerate(cells) for spec in cell.all_specs]
+    first = {place: number for number, (place, _) in reversed(list(enumerate(of)))}
+    left: list[dict[int, ChainResult]] = [{} for _ in cells]
     outcomes: dict[int, Outcome] = {}
     each = _each_chain(
         [spec for _, spec in of],
@@ -315,17 +317,17 @@ def run_cells(
     with contextlib.closing(each):
         for number, result in each:
             place = of[number][0]
-            left[place].append(result)
-            if len(left[place]) == len(cells[place].specs):
-                outcomes[place] = _close(cells[place], left[place], results)
-                left[place] = []
+            left[place][number - first[place]] = result
+            if len(left[place]) == len(cells[place].all_specs):
+                ended = [left[place][one] for one in sorted(left[place])]
+                outcomes[place] = _close(cells[place], ended, results)
+                left[place] = {}
                 observer.closed(outcomes[place])
     return [outcomes[place] for place in range(len(cells))]
 
 
 def _close(cell: Cell, ended: Sequence[ChainResult], results: Path) -> Outcome:
-    """Write a cell's record, if all of its chains are there."""
-    ended = sorted(ended, key=lambda result: result.spec.seed)
+    """Write a cell's record, if all of its chains are there, given in the order of `all_specs`."""
     failures = [Failure(seed=one.spec.seed, error=one.error) for one in ended if one.error is not None]
     chains = [one.run for one in ended if one.run is not None]
     finished = None
@@ -335,6 +337,58 @@ def _close(cell: Cell, ended: Sequence[ChainResult], results: Path) -> Outcome:
         except IdembenchError as error:
             failures = [Failure(seed=None, error=error)]
     return Outcome(cell=cell, finished=finished, failures=failures)
+
+
+# -- grids ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridCell:
+    """A cell of a grid, and what the grid sets in it.
+
+    Attributes:
+        cell: The cell.
+        variant: Its baseline, model and settings, as the grid says them.
+    """
+
+    cell: Cell
+    variant: Variant
+
+
+def expand(grid: Grid) -> list[GridCell]:
+    """Every cell of a grid, in the order of the file; nothing is trained yet.
+
+    Raises:
+        IdembenchError: If a name is unknown or a setting does not hold; it says in which variant.
+        InputError: If two cells are the same.
+    """
+    found: dict[tuple[str, str, str], GridCell] = {}
+    for variant in grid.variants:
+        try:
+            cells = runs.cells(
+                [variant.baseline],
+                trait_names=grid.traits or (),
+                model=variant.model,
+                seeds=grid.seeds,
+                pack=grid.pack,
+                measurement=grid.measurement,
+                overrides=variant.overrides,
+                execution=grid.execution,
+                rule=grid.rule,
+            )
+        except IdembenchError as error:
+            error.where = f"grid {grid.name}, {variant.describe()}" + (f": {error.where}" if error.where else "")
+            raise
+        for cell in cells:
+            key = (cell.protocol.fingerprint, cell.trait, cell.specs[0].model.digest)
+            if key in found:
+                raise InputError(
+                    "Two cells of a grid are the same.",
+                    found=f"{found[key].variant.describe()} and {variant.describe()}, {cell.trait}",
+                    where=f"grid {grid.name}",
+                )
+            found[key] = GridCell(cell=cell, variant=variant)
+    return list(found.values())
 
 
 # -- what is shared -------------------------------------------------------------------------------
