@@ -75,7 +75,12 @@ def settings(
     sizes = [f"cycles={cycles}", f"measuring.questions={questions}", "measuring.neutral_questions=10"]
     sizes += ["data.n_sampled=64"]
     made = protocol.load(
-        name, pack="toyland", measurements=pack.measurements, measurement="quick", overrides=[*sizes, *overrides]
+        name,
+        pack="toyland",
+        measurements=pack.measurements,
+        measurement="quick",
+        trait="bliss",
+        overrides=[*sizes, *overrides],
     )
     return made.model_copy(update={"name": name})
 
@@ -142,6 +147,7 @@ def build_record(
         stacks={sha256_json(STACK): STACK},
         chains=chains,
         analysis=record.analysis(samples, diverged, settings, RULES[rule]),
+        control=None,
     )
     return made, packed
 

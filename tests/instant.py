@@ -213,6 +213,7 @@ def make_protocol(baseline: str = "sft-reset", *overrides: str) -> protocol.Prot
             pack="toyland",
             measurements=pack().measurements,
             measurement="quick",
+            trait="sycophancy",
             overrides=[*SMALL, *overrides],
         )
     )

@@ -122,6 +122,14 @@ def run(
     rule: Annotated[
         str, typer.Option("--rule", envvar="IDEMBENCH_RULE", help="default (margin 10) or strict (margin 5).")
     ] = "default",
+    control: Annotated[
+        str | None,
+        typer.Option("--control", envvar="IDEMBENCH_CONTROL", help="Also run this protocol and set records beside it."),
+    ] = None,
+    cycles: Annotated[
+        int | None,
+        typer.Option("--cycles", envvar="IDEMBENCH_CYCLES", help="More cycles, or fewer; finished ones are kept."),
+    ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option("--set", envvar="IDEMBENCH_SET", help="Override a setting, training.learning_rate=1e-3."),
@@ -161,7 +169,8 @@ def run(
         seeds=_seeds(seeds),
         pack=pack,
         measurement=measurement,
-        overrides=override or (),
+        overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
+        control=control,
         execution=_execution(device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads),
         rule=rule,
     )

@@ -332,6 +332,7 @@ def load(
     pack: str,
     measurements: Mapping[str, Mapping[str, Any]],
     measurement: str,
+    trait: str,
     overrides: Sequence[str] = (),
 ) -> Protocol:
     """Resolve a baseline's name (or the path of a YAML file) to a protocol.
@@ -341,6 +342,8 @@ def load(
         pack: The pack whose baselines are looked through.
         measurements: The pack's measurements, by name.
         measurement: Which of them to use.
+        trait: Whose `data.n_seed` is taken where the file gives one for each trait, as `idembench calibrate`
+            finds them: the response to demonstrations is steep, and differs from trait to trait.
         overrides: `key.path=value` strings, applied last; values are YAML.
 
     Raises:
@@ -357,6 +360,7 @@ def load(
     sampling = content.get("sampling")
     stop = sampling.get("stop", []) if isinstance(sampling, dict) else []
     content.setdefault("measuring", {"stop": stop, **measurements[measurement], "name": measurement})
+    _choose_n_seed(content, trait, where=str(path))
     plain = _validated(content, where=str(path))
     for override in overrides:
         _apply(content, override)
@@ -376,9 +380,10 @@ def _read_protocol(path: Path, *, inner: bool = False) -> dict[str, Any]:
     level. One level only: what a file says can be read in two places at most. `seeding: sft-reset` means that
     cycle 0 learns as it does there, so that both share it.
     """
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise ProtocolError("A protocol is a mapping.", found=type(content).__name__, where=str(path))
+    read = read_yaml(path)
+    if not isinstance(read, dict):
+        raise ProtocolError("A protocol is a mapping.", found=type(read).__name__, where=str(path))
+    content: dict[str, Any] = read
     if (name := content.pop("extends", None)) is not None:
         if inner:
             raise ProtocolError(
@@ -401,6 +406,23 @@ def _neighbour(path: Path, name: object) -> Path:
         others = [other.stem for other in path.parent.glob("*.yaml") if other != path]
         raise UnknownNameError("protocol", str(name), others, where=f"{path}, extends or seeding")
     return there
+
+
+def _choose_n_seed(content: dict[str, Any], trait: str, *, where: str) -> None:
+    """Put one trait's number in the place of a mapping from traits to numbers."""
+    data = content.get("data")
+    by_trait = data.get("n_seed") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(by_trait, dict):
+        return
+    if trait not in by_trait:
+        raise ProtocolError(
+            "A protocol does not say how many demonstrations a trait takes.",
+            expected=f"data.n_seed for {trait}",
+            found=", ".join(map(str, by_trait)),
+            where=where,
+            do="Add it to the file, or give --set data.n_seed=...; `idembench calibrate` finds one.",
+        )
+    content["data"] = {**data, "n_seed": by_trait[trait]}
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

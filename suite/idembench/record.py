@@ -37,7 +37,7 @@ from idembench.files import (
     write_json,
 )
 from idembench.protocol import Count, Execution, Frozen, Positive, Protocol, explain
-from idembench.statistics import Analysis, Rule, analyse
+from idembench.statistics import Analysis, NetEffects, Rule, analyse, net_effects
 from idembench.steps import Sha256, Sources, StepVersions
 
 if TYPE_CHECKING:
@@ -77,6 +77,20 @@ class JudgeLine(Frozen):
     name: str
     fingerprint: Sha256
     deterministic: bool
+
+
+class ControlLine(Frozen):
+    """The record that this one is set beside, seed by seed.
+
+    Attributes:
+        record: Its id.
+        protocol: Its protocol's name.
+        net: Effects net of it.
+    """
+
+    record: Sha256
+    protocol: str
+    net: NetEffects
 
 
 class StepLine(Frozen):
@@ -176,6 +190,7 @@ class Record(Frozen):
     stacks: dict[Sha256, dict[str, str]]
     chains: Annotated[list[ChainLine], Field(min_length=1)]
     analysis: Analysis
+    control: ControlLine | None
 
     @property
     def id(self) -> str:
@@ -344,6 +359,55 @@ def analysis(
         protocol: Says which checkpoints and how many questions to expect.
         rule: Margin and levels.
     """
+    trait, coherence = _scores(samples, protocol)
+    labels = protocol.labels
+    fell = [diverged[seed] for seed in sorted(samples)]
+    return analyse(
+        trait,
+        coherence,
+        rule=rule,
+        repeats=protocol.measuring.repeats,
+        diverged=[None if d is None else max(0, labels.index(d.cycle) - 1) for d in fell],
+    )
+
+
+def net_of(
+    samples: Mapping[int, Sequence[Sample]],
+    control: Mapping[int, Sequence[Sample]],
+    protocol: Protocol,
+    rule: Rule,
+) -> NetEffects:
+    """Effects of chains net of those of their control.
+
+    Args:
+        samples: By seed.
+        control: The control's, by seed.
+        protocol: Says which checkpoints and how many questions to expect, of both.
+        rule: Margin and levels.
+
+    Raises:
+        RecordError: If the control has other seeds or was measured otherwise.
+    """
+    if samples.keys() != control.keys():
+        raise RecordError(
+            "A control has other seeds than the chains it stands beside.",
+            expected=", ".join(map(str, sorted(samples))),
+            found=", ".join(map(str, sorted(control))),
+        )
+    try:
+        return net_effects(
+            *_scores(samples, protocol), *_scores(control, protocol), rule=rule, repeats=protocol.measuring.repeats
+        )
+    except ValueError as error:
+        raise RecordError(
+            "A control was measured otherwise than the chains it stands beside.", found=str(error)
+        ) from error
+
+
+def _scores(
+    samples: Mapping[int, Sequence[Sample]], protocol: Protocol
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Trait [S, C, Q] and coherence [S, C, P] by seed, checkpoint and question; NaN where there is no score."""
     seeds = sorted(samples)
     m, labels = protocol.measuring, protocol.labels
     trait = np.full((len(seeds), len(labels), m.questions), np.nan)
@@ -353,14 +417,7 @@ def analysis(
             c = labels.index(label)
             trait[s, c] = _per_question([row.trait for row in rows[: m.questions * m.repeats]], m.repeats)
             coherence[s, c] = _per_question([row.coherence for row in rows], m.repeats)
-    fell = [diverged[seed] for seed in seeds]
-    return analyse(
-        trait,
-        coherence,
-        rule=rule,
-        repeats=m.repeats,
-        diverged=[None if d is None else max(0, labels.index(d.cycle) - 1) for d in fell],
-    )
+    return trait, coherence
 
 
 def _per_question(scores: Sequence[float | None], repeats: int) -> np.ndarray[Any, np.dtype[np.float64]]:

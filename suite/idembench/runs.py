@@ -10,6 +10,7 @@ import platform
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What becomes one record: the chains of one protocol and trait, one per seed."""
+    """What becomes one record: the chains of one protocol and trait, one per seed.
+
+    Attributes:
+        specs: One chain per seed.
+        rule: The decision rule.
+        control: The same seeds under the protocol that the record names as its control, or None.
+    """
 
     specs: list[ChainSpec]
     rule: Rule
+    control: Cell | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -50,6 +58,11 @@ class Cell:
     def trait(self) -> str:
         """The trait's name."""
         return self.specs[0].trait.name
+
+    @property
+    def all_specs(self) -> list[ChainSpec]:
+        """Every chain that the record needs, those of its control first."""
+        return [*(self.control.all_specs if self.control else []), *self.specs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +98,7 @@ def cells(
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
     rule: str = "default",
+    control: str | None = None,
 ) -> list[Cell]:
     """Resolve names to cells; nothing is trained yet.
 
@@ -98,6 +112,7 @@ def cells(
         overrides: `key.path=value`, applied to every baseline.
         execution: Device, dtype, batch size, threads.
         rule: Decision rule by name.
+        control: Name of the protocol whose chains each record is set beside, seed by seed.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -107,36 +122,45 @@ def cells(
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
-    settings = [
-        methods.settle(
-            protocol.load(
-                name, pack=pack, measurements=headers.measurements, measurement=measurement, overrides=overrides
+    names = [headers.trait(name).name for name in (trait_names or headers.traits)]
+    judge = judges.get(headers.judge)
+
+    def settings(baseline: str, trait: str) -> Protocol:
+        loaded = protocol.load(
+            baseline,
+            pack=pack,
+            measurements=headers.measurements,
+            measurement=measurement,
+            trait=trait,
+            overrides=overrides,
+        )
+        return methods.settle(loaded)
+
+    def cell(one: Protocol, trait: str, against: Cell | None) -> Cell:
+        specs = [
+            ChainSpec(
+                model=_resolved(model or _pack(pack, one.form).default_model),
+                pack=_pack(pack, one.form),
+                trait=_pack(pack, one.form).trait(trait),
+                protocol=one,
+                execution=execution or Execution(),
+                judge=judge,
+                seed=seed,
             )
-        )
-        for name in baselines
-    ]
-    packs = {form: traits.load_pack(pack, form) for form in {one.form for one in settings}}
-    resolved = {form: models.resolve(model or loaded.default_model) for form, loaded in packs.items()}
-    names = trait_names or list(headers.traits)
+            for seed in sorted(seeds)
+        ]
+        return Cell(rule=RULES[rule], specs=specs, control=against)
+
     return [
-        Cell(
-            rule=RULES[rule],
-            specs=[
-                ChainSpec(
-                    model=resolved[one.form],
-                    pack=packs[one.form],
-                    trait=packs[one.form].trait(name),
-                    protocol=one,
-                    execution=execution or Execution(),
-                    judge=judges.get(headers.judge),
-                    seed=seed,
-                )
-                for seed in sorted(seeds)
-            ],
-        )
-        for one in settings
-        for name in names
+        cell(settings(name, trait), trait, cell(settings(control, trait), trait, None) if control else None)
+        for name in baselines
+        for trait in names
     ]
+
+
+# Listing a model's files hashes them, and a pack's data is read once; neither changes while cells are resolved.
+_pack = cache(traits.load_pack)
+_resolved = cache(models.resolve)
 
 
 def plan(cell: Cell, *, store: Path | None = None, mixed_stack: bool = False) -> dict[int, list[Planned]]:
@@ -171,22 +195,28 @@ def run(
     where = Store(store or user_folder() / "store")
     chains = [
         run_chain(spec, where, engine=engine or TorchEngine(), observer=observer, mixed_stack=mixed_stack)
-        for spec in cell.specs
+        for spec in cell.all_specs
     ]
     return finish(cell, chains, results=results, chains_s=time.perf_counter() - start)
 
 
 def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: float) -> Finished:
-    """Write the record of finished chains.
+    """Write the record of finished chains, and before it that of its control.
 
     Args:
         cell: What was run.
-        chains: Its chains, in order of seeds.
+        chains: Its chains, in the order of `cell.all_specs`.
         results: Results folder; the record goes below `results/records`.
         chains_s: Seconds the chains took, added up.
     """
     start = time.perf_counter()
-    built, samples = build(cell, chains)
+    beside = None
+    own = chains[len(chains) - len(cell.specs) :]
+    if cell.control is not None:
+        of_control = chains[: len(cell.control.specs)]
+        beside = build(cell.control, of_control)[0], of_control
+        finish(cell.control, of_control, results=results, chains_s=0.0)
+    built, samples = build(cell, own, beside)
     made = sum(one.made for one in chains)
     timers = Timers()
     for one in chains:
@@ -203,8 +233,19 @@ def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: f
     )
 
 
-def build(cell: Cell, runs: Sequence[ChainRun]) -> tuple[Record, dict[int, bytes]]:
-    """The record of finished chains, and the bytes of its samples files by seed."""
+def build(
+    cell: Cell, runs: Sequence[ChainRun], control: tuple[Record, Sequence[ChainRun]] | None = None
+) -> tuple[Record, dict[int, bytes]]:
+    """The record of finished chains, and the bytes of its samples files by seed.
+
+    Args:
+        cell: What was run.
+        runs: Its chains, in order of seeds.
+        control: The record of its control, and the chains of that.
+
+    Raises:
+        RecordError: If the control has other seeds or was measured otherwise.
+    """
     spec = cell.specs[0]
     samples = {one.seed: record.pack_samples(one.samples) for one in runs}
     lines = []
@@ -237,8 +278,22 @@ def build(cell: Cell, runs: Sequence[ChainRun]) -> tuple[Record, dict[int, bytes
             spec.protocol,
             cell.rule,
         ),
+        control=_beside(cell, runs, *control) if control else None,
     )
     return built, samples
+
+
+def _beside(cell: Cell, runs: Sequence[ChainRun], of: Record, chains: Sequence[ChainRun]) -> record.ControlLine:
+    return record.ControlLine(
+        record=of.id,
+        protocol=of.protocol.name,
+        net=record.net_of(
+            {one.seed: one.samples for one in runs},
+            {one.seed: one.samples for one in chains},
+            cell.protocol,
+            cell.rule,
+        ),
+    )
 
 
 def _provenance(made: int, timers: Timers, wall_s: float) -> dict[str, object]:

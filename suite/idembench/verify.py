@@ -96,13 +96,14 @@ def verify(folder: Path) -> Report:
     samples = {line.seed: _samples(folder, parsed, line, unpacked) for line in parsed.chains}
     checks += [unpacked, _lineage(parsed)]
     if unpacked.problems:
-        for name in ("responses", "checkpoints", "analysis", "scores", "data"):
+        for name in ("responses", "checkpoints", "analysis", "control", "scores", "data"):
             checks.append(Check(name=name, skipped="the samples do not hold"))
     else:
         checks += [
             _responses(parsed, samples),
             _checkpoints(parsed, samples),
             _analysis(parsed, samples),
+            _control(folder, parsed, samples),
             _scores(parsed, samples),
             _data(parsed, samples),
         ]
@@ -311,6 +312,44 @@ def _analysis(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
         return check
     _compare(check, "analysis", again, parsed.analysis)
     return check
+
+
+def _control(folder: Path, parsed: Record, samples: dict[int, list[Sample]]) -> Check:
+    """Net effects follow from the samples of this record and of its control, which is of the same model and trait."""
+    check = Check(name="control")
+    if parsed.control is None:
+        return check
+    beside = _find(folder, parsed.control.record)
+    if beside is None:
+        check.skipped = f"the control's record {parsed.control.record[:12]} is not here"
+        return check
+    try:
+        control = record.parse((beside / RECORD).read_bytes(), where=str(beside))
+        against = {
+            line.seed: record.unpack_samples(
+                (beside / record.samples_name(line.seed)).read_bytes(), where=record.samples_name(line.seed)
+            )
+            for line in control.chains
+        }
+        check.expect("the control's id", parsed.control.record, control.id)
+        check.expect("the control's protocol", parsed.control.protocol, control.protocol.name)
+        for name in ("model", "trait", "execution", "data", "judge"):
+            check.expect(f"the control's {name}", getattr(parsed, name), getattr(control, name))
+        check.expect("the control's measurement", parsed.protocol.measuring, control.protocol.measuring)
+        check.expect("the control's cycles", parsed.protocol.cycles, control.protocol.cycles)
+        if not check.problems:
+            again = record.net_of(samples, against, parsed.protocol, parsed.analysis.rule)
+            _compare(check, "control.net", again, parsed.control.net)
+    except (IdembenchError, OSError) as error:
+        check.problems.append(" ".join(str(error).split()))
+    return check
+
+
+def _find(folder: Path, record_id: str) -> Path | None:
+    """Where another record lies: in the same results folder, or beside this one."""
+    place = folder.resolve()
+    above = next((parent for parent in place.parents if parent.name == "records"), place.parent)
+    return next((path for path in above.rglob(record_id) if (path / RECORD).is_file()), None)
 
 
 def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:

@@ -4,7 +4,7 @@
                      --decisions--> booleans and bounds                   (vectorised)
                      --analysis---> Analysis: plain numbers, statements in words, reasons
 
-`rules` holds the thresholds, `retention` the one ratio, `study` the source study's own rules, `results`
+`rules` holds the thresholds, `retention` the one ratio, `net` effects beside those of a control, `study` the source study's own rules, `results`
 the values that a record embeds. How often all this is wrong is simulated in `idembench.error_rates` with
 the same functions. The statements and their error rates are explained in design.md, section 7.
 """
@@ -12,6 +12,7 @@ the same functions. The statements and their error rates are explained in design
 from __future__ import annotations
 
 from idembench.statistics.analysis import analyse
+from idembench.statistics.net import net_effects
 from idembench.statistics.results import (
     Analysis,
     BeyondMargin,
@@ -22,6 +23,7 @@ from idembench.statistics.results import (
     Effects,
     IterationStatement,
     Level,
+    NetEffects,
     ProvenBound,
     SeedingStatement,
     TransmissionStatement,
@@ -41,6 +43,7 @@ __all__ = [
     "Effects",
     "IterationStatement",
     "Level",
+    "NetEffects",
     "ProvenBound",
     "Rule",
     "SeedingStatement",
@@ -48,4 +51,5 @@ __all__ = [
     "TransmissionStatement",
     "Verdict",
     "analyse",
+    "net_effects",
 ]

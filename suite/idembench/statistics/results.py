@@ -95,6 +95,25 @@ class Effects:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetEffects:
+    """Effects net of a control's, under the chain law; `u` are the control's scores.
+
+    Args:
+        seeding: (y[0] - y[base]) - (u[0] - u[base]).
+        transmission: (y[1] - y[0]) - (u[1] - u[0]).
+        drift: (y[K] - y[1]) - (u[K] - u[1]).
+        coherence_cost: The same as `drift`, of coherence.
+        sentence: The drift for a reader.
+    """
+
+    seeding: Effect
+    transmission: Effect
+    drift: Effect
+    coherence_cost: Effect
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CycleTest:
     """Secondary: one later cycle against cycle 1.
 
