@@ -1,4 +1,4 @@
-"""Load a resolved model: its tokenizer, its weights, and the one rendering of a dialogue.
+"""Load a resolved model: its tokenizer, its weights, and the one rendering of a dialogue or document.
 
 Training, sampling and measuring all render through here, so that a model is trained in the very context
 it is asked in. Knows transformers and torch, imported when first needed; knows nothing about what a model
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from idembench.errors import EnvironmentProblem, ModelError
+from idembench.errors import DataError, EnvironmentProblem, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,7 +42,7 @@ def load_tokenizer(model: Model, *, form: Form = "dialogue") -> PreTrainedTokeni
 
     Raises:
         ModelError: If it has no chat template, or its template does not render a prompt as the prefix of
-            prompt + answer.
+            prompt + answer; for documents, if it has no end token or puts something behind an opening.
     """
     from transformers import AutoTokenizer
 
@@ -51,6 +51,7 @@ def load_tokenizer(model: Model, *, form: Form = "dialogue") -> PreTrainedTokeni
     except (OSError, ValueError) as error:
         raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
     if form == "document":
+        _check_documents(tokenizer, model)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
@@ -76,6 +77,59 @@ def load_tokenizer(model: Model, *, form: Form = "dialogue") -> PreTrainedTokeni
             do="Use the instruct version of the model.",
         ) from error
     return tokenizer
+
+
+def _check_documents(tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
+    where = f"{model.name} ({model.folder})"
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "This tokenizer has no end token, so that no document would end.",
+            expected="an eos_token",
+            where=where,
+            do="Name one in tokenizer_config.json.",
+        )
+    text = "Once upon a time"
+    plain, opening = tokenizer.encode(text, add_special_tokens=False), render_opening(tokenizer, text)
+    if opening[-len(plain) :] != plain:
+        raise ModelError(
+            "This tokenizer puts a token of its own behind a text, so that no opening could be continued.",
+            expected=f"... {tokenizer.decode(plain)!r}",
+            found=f"... {tokenizer.decode(opening)!r}",
+            where=where,
+            do="Set add_eos_token to false in tokenizer_config.json.",
+        )
+
+
+def render_opening(tokenizer: PreTrainedTokenizerBase, opening: str) -> list[int]:
+    """Token ids of a document's opening, after a begin token where the tokenizer puts one in front by itself."""
+    return list(tokenizer.encode(opening))
+
+
+def render_document(tokenizer: PreTrainedTokenizerBase, opening: str, continuation: str, *, where: str) -> list[int]:
+    """Token ids of opening, a space and continuation, end token included; those of the opening are a prefix.
+
+    Sampling continues the opening's tokens, so training must begin with them. Most tokenizers take a space with the
+    word behind it, and the tokens of the whole text begin with those of the opening; these are taken. Where the two
+    parts merge at the seam they are tokenised apart.
+
+    Raises:
+        DataError: If a part holds a special token as text: the tokenizer would read it as that token, and generation
+            after generation such markers would accumulate, as they can in the study's code.
+    """
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    held = sorted(token for token in special if token in opening or token in continuation)
+    if held:
+        raise DataError(
+            "A document holds a special token as text.",
+            expected="text alone; begin and end tokens are put around it",
+            found=", ".join(held),
+            where=where,
+            do="Take it out of the document.",
+        )
+    before, whole = render_opening(tokenizer, opening), render_opening(tokenizer, f"{opening} {continuation}")
+    if whole[: len(before)] != before:
+        whole = before + tokenizer.encode(f" {continuation}", add_special_tokens=False)
+    return [*whole, tokenizer.eos_token_id]
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
