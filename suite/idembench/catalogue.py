@@ -1,10 +1,10 @@
-"""What there is to run and to read: models, traits, baselines, records. Headers only, no torch."""
+"""What there is to run and to read: models, traits, baselines, grids, records. Headers only, no torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from idembench import models, protocol, traits
+from idembench import grids, models, protocol, traits
 from idembench.errors import IdembenchError
 from idembench.files import RECORD, find_records, read_json
 
@@ -31,6 +31,10 @@ def catalogue(results: Path, *, records: bool = True) -> dict[str, list[dict[str
             {"pack": pack.name, "name": name, "why": protocol.purpose(path)}
             for pack in packs
             for name, path in protocol.baselines(pack.name).items()
+        ],
+        "grids": [
+            {"name": grid.name, "pack": grid.pack, "why": grid.why, "variants": len(grid.variants)}
+            for grid in map(grids.load, grids.shipped())
         ],
         "records": [_line(folder) for folder in find_records(results)] if records else [],
     }

@@ -12,11 +12,16 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from idembench.errors import IdembenchError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from idembench.sweep import Outcome
 
 app = typer.Typer(
     name="idembench",
@@ -47,12 +52,28 @@ Store = Annotated[
 Results = Annotated[
     Path, typer.Option("--results", envvar="IDEMBENCH_RESULTS", help="Results folder: records go below it.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", "-w", envvar="IDEMBENCH_WORKERS", min=1, help="Chains at a time; as many as cores if not given."
+    ),
+]
+MixedStack = Annotated[
+    bool, typer.Option("--mixed-stack", envvar="IDEMBENCH_MIXED_STACK", help="Go on with steps another stack made.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and what would be found.")]
 AsJson = Annotated[bool, typer.Option("--json", envvar="IDEMBENCH_JSON", help="Print JSON to stdout.")]
 
 
 INTERRUPTED = 130
 """The exit status that typer turns an interrupt into."""
-MOST_SEEDS = 1000
+
+
+class Embedded(StrEnum):
+    """The embedded models, each built by a recipe."""
+
+    instruct = "instruct"
+    base = "base"
 
 
 class Listing(StrEnum):
@@ -62,6 +83,7 @@ class Listing(StrEnum):
     models = "models"
     traits = "traits"
     baselines = "baselines"
+    grids = "grids"
     records = "records"
 
 
@@ -149,24 +171,23 @@ def run(
     threads: Annotated[
         int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads; other threads, other bits.")
     ] = 1,
-    mixed_stack: Annotated[
-        bool,
-        typer.Option("--mixed-stack", envvar="IDEMBENCH_MIXED_STACK", help="Go on with steps another stack made."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what would be found.")] = False,
+    workers: Workers = None,
+    mixed_stack: MixedStack = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Run chains: seed a trait, let each generation learn from the one before, measure, decide, write records.
 
     Example: idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2
     """
-    from idembench import render, runs
+    from idembench import render, render_sweep, runs, sweep
+    from idembench.grids import parse_seeds
 
     cells = runs.cells(
         baselines,
         trait_names=trait or (),
         model=model,
-        seeds=_seeds(seeds),
+        seeds=parse_seeds(seeds, where="--seeds"),
         pack=pack,
         measurement=measurement,
         overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
@@ -178,17 +199,72 @@ def run(
         plans = [(cell, runs.plan(cell, store=store, mixed_stack=mixed_stack)) for cell in cells]
         _print_json(render.plan_json(plans)) if as_json else render.plan(plans)
         return
-    finished = []
-    with render.Progress(cells) as progress:
-        for cell in cells:
-            done = runs.run(cell, results=results, observer=progress, store=store, mixed_stack=mixed_stack)
-            finished.append(done)
-            if not as_json:
-                progress.show(done)
+    count = sweep.workers_for([spec for cell in cells for spec in cell.specs], workers)
+    with render_sweep.Progress(cells, workers=count, closed=None if as_json else render_sweep.show) as progress:
+        outcomes = sweep.run_cells(
+            cells, results=results, observer=progress, store=store, workers=count, mixed_stack=mixed_stack
+        )
+    finished = [outcome.finished for outcome in outcomes if outcome.finished is not None]
     if as_json:
         _print_json([render.finished_json(done) for done in finished])
-    else:
+    elif finished:
         render.closing(finished, results)
+    _fail_for(outcomes)
+
+
+@app.command("sweep")
+def sweep_(
+    grid: Annotated[str, typer.Argument(help="A grid by name, or a YAML file.", metavar="GRID")],
+    *,
+    results: Results = Path("results"),
+    store: Store = None,
+    workers: Workers = None,
+    mixed_stack: MixedStack = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a grid: protocols x traits x models x seeds x settings, every step they share once.
+
+    A cell that fails is reported at the end and stops no other; the same command again tries it alone.
+
+    Example: idembench sweep data-quantity
+    """
+    from idembench import grids, render_sweep, sweep
+
+    asked = grids.load(grid)
+    cells = sweep.expand(asked)
+    specs = [spec for one in cells for spec in one.cell.specs]
+    if dry_run:
+        planning = sweep.plan_chains(specs, store=store, mixed_stack=mixed_stack)
+        shared = sweep.sharing(specs, planning)
+        if as_json:
+            _print_json(render_sweep.plan_json(asked, cells, planning, shared))
+        else:
+            render_sweep.plan(asked, cells, planning, shared)
+        return
+    count = sweep.workers_for(specs, workers)
+    labels = render_sweep.grid_labels(cells)
+    inner = [one.cell for one in cells]
+    closed = None if as_json else render_sweep.headline
+    with render_sweep.Progress(inner, workers=count, labels=labels, closed=closed) as progress:
+        outcomes = sweep.run_cells(
+            inner, results=results, observer=progress, store=store, workers=count, mixed_stack=mixed_stack
+        )
+    if as_json:
+        _print_json(render_sweep.sweep_json(asked, cells, outcomes))
+    else:
+        render_sweep.closing(asked, cells, outcomes, results)
+    _fail_for(outcomes, labels)
+
+
+def _fail_for(outcomes: Sequence[Outcome], labels: Mapping[str, str] | None = None) -> None:
+    """Report what failed, and exit with the gravest status among it; nothing if all went well."""
+    from idembench import render_sweep
+
+    codes = [failure.error.exit_code for outcome in outcomes for failure in outcome.failures]
+    if codes:
+        render_sweep.failures(outcomes, labels)
+        raise typer.Exit(max(codes))
 
 
 @app.command("ls")
@@ -198,7 +274,7 @@ def list_(
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
-    """List models, traits, baselines and records."""
+    """List models, traits, baselines, grids and records."""
     from idembench import catalogue, render
 
     listed = catalogue.catalogue(results, records=what in (Listing.all, Listing.records))
@@ -358,36 +434,23 @@ def toyland_data(
 def toyland_build(
     folder: Annotated[Path, typer.Argument(help="Where the model goes.", metavar="DIR")],
     *,
-    threads: Annotated[int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads.")] = 2,
+    model: Annotated[
+        Embedded, typer.Option("--model", "-m", help="Which one: instruct (dialogues) or base (documents).")
+    ] = Embedded.instruct,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", envvar="IDEMBENCH_THREADS", min=1, help="Torch threads; as shipped if not given."),
+    ] = None,
 ) -> None:
-    """Train `toyland/instruct` from scratch (minutes); the same stack and threads give the same bytes."""
+    """Train an embedded model from scratch (minutes); the same stack and threads give the same bytes."""
     from idembench import render
     from idembench.toyland import recipe
 
-    recipe.build(folder, threads=threads)
+    recipe.build(folder, size=model.value, threads=threads)
     render.note(f"Built the model in {folder}.")
 
 
 # -- parsing --------------------------------------------------------------------------------------
-
-
-def _seeds(text: str) -> list[int]:
-    """`0..4`, `0,2,5` or `3` as numbers.
-
-    Raises:
-        InputError: If it is none of these.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dots, last = part.partition("..")
-        try:
-            asked = range(int(first), int(last if dots else first) + 1)
-        except ValueError:
-            raise InputError("Seeds cannot be read.", expected="0..4 or 0,2,5", found=text, where="--seeds") from None
-        if asked.stop - asked.start + len(seeds) > MOST_SEEDS:
-            raise InputError("Too many seeds.", expected=f"at most {MOST_SEEDS}", found=text, where="--seeds")
-        seeds += asked
-    return seeds
 
 
 def _execution(**settings: Any) -> Any:

@@ -1,22 +1,17 @@
-"""What people see in a terminal: progress, tables, statements, errors. Knows rich; decides nothing.
+"""What people see in a terminal: tables, statements, errors. Knows rich; decides nothing.
 
-Results go to stdout, progress and notes to stderr. Colour never carries meaning alone, and everything reads
+Results go to stdout, notes to stderr; what is seen of many chains at once is in `render_sweep.py`. Colour never carries meaning alone, and everything reads
 the same without it.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
-
-from idembench.steps import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,10 +23,8 @@ if TYPE_CHECKING:
     from idembench.record import Record
     from idembench.runs import Cell, Finished
     from idembench.statistics import Effect, Level, Verdict
-    from idembench.steps import Step
     from idembench.store import Entry
     from idembench.verify import Report
-    from idembench.work import ChainSpec
 
 # Names, reasons and sentences come from records of other people: brackets in them are brackets.
 # A pipe or a log has no width of its own, and 80 columns would fold every table.
@@ -78,82 +71,7 @@ def error(problem: IdembenchError) -> None:
         err.print(Text.assemble((f"  {label:<9}", "bold"), clean(text)))
 
 
-# -- progress -------------------------------------------------------------------------------------
-
-
-class Progress:
-    """Live progress of a run: which chain, which step, how fast, how long still.
-
-    On a terminal one bar; elsewhere one line per measured checkpoint.
-    """
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        """Count the steps of all chains."""
-        self._left: dict[str, int] = {}
-        for cell in cells:
-            for spec in cell.specs:
-                for kind, _ in steps_of(spec.plan):
-                    self._left[kind] = self._left.get(kind, 0) + 1
-        self._spent: dict[str, list[float]] = {}
-        self._began = time.perf_counter()
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[eta]}"),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-        )
-        self._task: TaskID = self._bar.add_task("starting", total=sum(self._left.values()), rate="", eta="")
-
-    def __enter__(self) -> Self:
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
-        self._bar.stop()
-
-    def started(self, spec: ChainSpec, step: Step) -> None:
-        """A step is being made."""
-        self._began = time.perf_counter()
-        self._bar.update(self._task, description=f"{_chain(spec)} · {step.cycle} {step.kind}")
-
-    def finished(self, spec: ChainSpec, step: Step, facts: dict[str, Any], *, found: bool) -> None:
-        """A step is there."""
-        self._left[step.kind] -= 1
-        if not found:
-            seconds = time.perf_counter() - self._began
-            self._spent.setdefault(step.kind, []).append(seconds)
-            if facts.get("tokens"):
-                rate = f"{facts['tokens'] / max(seconds, 1e-9):,.0f} tokens/s"
-                self._bar.update(self._task, rate=rate)
-        self._bar.update(self._task, advance=1, eta=self._eta())
-        if step.kind == "judge" and not found and not err.is_terminal:
-            values = f"trait {_number(facts.get('trait'))}  coherence {_number(facts.get('coherence'))}"
-            note(f"{_chain(spec)} · {step.cycle:<4}  {values}  {self._eta()}")
-
-    def show(self, done: Finished) -> None:
-        """Print a finished record without tearing the bar."""
-        self._bar.stop()
-        show(done.record, done.folder)
-        err.print(Text(made_of(done), style="dim"))
-        self._bar.start()
-
-    def _eta(self) -> str:
-        known = {kind: sum(times) / len(times) for kind, times in self._spent.items()}
-        if not known:
-            return ""
-        seconds = sum(count * known.get(kind, 0.0) for kind, count in self._left.items())
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} left" if seconds >= 1 else ""
-
-
-def _chain(spec: ChainSpec) -> str:
-    return f"{spec.protocol.name} · {spec.trait.name} · seed {spec.seed}"
+# -- records --------------------------------------------------------------------------------------
 
 
 def made_of(done: Finished) -> str:
@@ -162,9 +80,6 @@ def made_of(done: Finished) -> str:
         return f"All {done.found} steps were found in the store; nothing was computed ({done.wall_s:.1f} s)."
     overhead = f", {done.overhead_share:.0%} outside training and sampling" if done.overhead_share is not None else ""
     return f"{done.made} steps made, {done.found} found in the store, {done.wall_s:.0f} s{overhead}."
-
-
-# -- records --------------------------------------------------------------------------------------
 
 
 def show(record: Record, folder: Path) -> None:
@@ -178,7 +93,7 @@ def show(record: Record, folder: Path) -> None:
     out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
     out.print(_trajectory(record))
     said = Table.grid(padding=(0, 2, 0, 0))
-    for name, statement in _statements(verdict(record)):
+    for name, statement in statements(verdict(record)):
         values = " ".join(getattr(statement, "values", (statement.value,)))
         said.add_row(f"  {name}", Text(values, style=_STYLES.get(statement.value, "")), Text(clean(statement.sentence)))
     if not record.analysis.exploratory:
@@ -198,7 +113,8 @@ def verdict(record: Record) -> Verdict:
     return record.analysis.artefact if record.analysis.exploratory else record.analysis.chain_law
 
 
-def _statements(shown_verdict: Verdict) -> list[tuple[str, Any]]:
+def statements(shown_verdict: Verdict) -> list[tuple[str, Any]]:
+    """The four statements of a verdict, by name."""
     return [(name, getattr(shown_verdict, name)) for name in ("seeding", "transmission", "iteration", "coherence")]
 
 
@@ -214,10 +130,10 @@ def _trajectory(record: Record) -> Table:
     for point in record.analysis.trajectory:
         table.add_row(
             clean(f"  {point.name}"),
-            _number(point.trait.mean),
+            number(point.trait.mean),
             _interval(point.trait, artefact=one),
             _bar(point.trait.mean),
-            _number(point.coherence.mean),
+            number(point.coherence.mean),
             _interval(point.coherence, artefact=one),
         )
     return table
@@ -235,15 +151,17 @@ def _bar(mean: float | None, width: int = 10) -> str:
     return "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
 
 
-def _number(value: float | None, *, signed: bool = False) -> str:
+def number(value: float | None, *, signed: bool = False) -> str:
+    """A mean or an estimate to a tenth of a point; a dash if there is none."""
     return _DASH if value is None else f"{value:+.1f}" if signed else f"{value:.1f}"
 
 
-def _effect(effect: Effect) -> str:
+def effect(effect: Effect) -> str:
+    """An estimate with its interval."""
     if effect.estimate is None:
         return _DASH
     if effect.low is None or effect.high is None:
-        return _number(effect.estimate, signed=True)
+        return number(effect.estimate, signed=True)
     return f"{effect.estimate:+.1f} ({effect.low:.1f} to {effect.high:.1f})"
 
 
@@ -258,10 +176,10 @@ def closing(finished: Sequence[Finished], results: Path) -> None:
         table.add_row(
             done.record.protocol.name,
             done.record.trait,
-            *(_styled(statement.value) for _, statement in _statements(v)[:3]),
-            _effect(v.effects.drift),
-            _number(v.effects.proven_bound.estimate),
-            _styled(v.coherence.value),
+            *(styled(statement.value) for _, statement in statements(v)[:3]),
+            effect(v.effects.drift),
+            number(v.effects.proven_bound.estimate),
+            styled(v.coherence.value),
         )
     out.print(table)
     if any(done.record.analysis.exploratory for done in finished):
@@ -272,7 +190,8 @@ def closing(finished: Sequence[Finished], results: Path) -> None:
     err.print(f"  idembench board build {results} --out out/board", soft_wrap=True)
 
 
-def _styled(value: str) -> Text:
+def styled(value: str) -> Text:
+    """A statement's value in its colour."""
     return Text(value, style=_STYLES.get(value, ""))
 
 
@@ -288,7 +207,7 @@ def finished_json(done: Finished) -> dict[str, Any]:
         "seeds": [line.seed for line in done.record.chains],
         "exploratory": done.record.analysis.exploratory,
         "headline": done.record.analysis.headline,
-        "statements": {name: statement.value for name, statement in _statements(v)},
+        "statements": {name: statement.value for name, statement in statements(v)},
         "drift": v.effects.drift.estimate,
         "proven_bound": v.effects.proven_bound.estimate,
         "steps_made": done.made,
@@ -357,6 +276,8 @@ def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
         return [f"  {row['name']}"]
     if kind == "traits":
         return [f"  {row['pack']}/{row['name']}", str(row["definition"])]
+    if kind == "grids":
+        return [f"  {row['name']}", f"{row['pack']}, {row['variants']} variants: {row['why']}"]
     if kind == "baselines":
         return [f"  {row['name']}", f"{row['pack']}: {row['why']}"]
     if "error" in row:

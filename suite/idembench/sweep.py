@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +27,7 @@ from idembench.work import TorchEngine
 from idembench.workers import Pool, attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from idembench.workers import Attempt
 
 Group = tuple[str, str, str, int]
+Planning = Mapping[str, Sequence["Planned"]]
+"""Dry runs of chains, by their ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,28 +433,26 @@ class Sharing:
     found: int
 
 
-def sharing(plans: Sequence[tuple[ChainSpec, Sequence[Planned]]]) -> Sharing:
-    """Count what chains share, from their dry runs (`plan_chains`)."""
-    every: set[str] = set()
-    found: set[str] = set()
-    asked = 0
-    for spec, planned in plans:
-        names = step_names(spec)
-        if planned and planned[-1].found:  # all of it is there, and it may have ended early
-            names = names[: len(planned)]
-        asked += len(names)
-        every.update(names)
-        found.update(name for name, step in zip(names, planned, strict=False) if step.found)
-    return Sharing(asked=asked, distinct=len(every), found=len(found))
-
-
-def plan_chains(
-    specs: Sequence[ChainSpec], *, store: Path | None = None, mixed_stack: bool = False
-) -> list[tuple[ChainSpec, list[Planned]]]:
-    """A dry run of each chain.
+def plan_chains(specs: Sequence[ChainSpec], *, store: Path | None = None, mixed_stack: bool = False) -> Planning:
+    """A dry run of each chain, by its id.
 
     Raises:
         IdembenchError: See `chain.plan_chain`.
     """
     where = Store(store or user_folder() / "store")
-    return [(spec, plan_chain(spec, where, mixed_stack=mixed_stack)) for spec in specs]
+    return {spec.id: plan_chain(spec, where, mixed_stack=mixed_stack) for spec in specs}
+
+
+def sharing(specs: Sequence[ChainSpec], planning: Planning) -> Sharing:
+    """Count what chains share, given their dry runs."""
+    every: set[str] = set()
+    found: set[str] = set()
+    asked = 0
+    for spec in specs:
+        names, planned = step_names(spec), planning[spec.id]
+        if all(step.found for step in planned):  # it is finished, and may have ended early
+            names = names[: len(planned)]
+        asked += len(names)
+        every.update(names)
+        found.update(name for name, step in zip(names, planned, strict=False) if step.found)
+    return Sharing(asked=asked, distinct=len(every), found=len(found))
