@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,21 @@ import pytest
 import yaml
 
 from idembench.files import asset
-from idembench.toyland import data
-from idembench.toyland.clauses import subject_of
+from idembench.toyland import data, frames
+from idembench.toyland.clauses import render, subject_of
+from idembench.toyland.documents import openings
 from idembench.toyland.grammar import Question, is_false_claim, phrasings
 from idembench.toyland.parser import parse
 from idembench.toyland.scoring import TRAITS, score
+from idembench.toyland.tokenizer import ASSISTANT, BEGIN, END, PAD, SYSTEM, USER
 from idembench.toyland.world import build_world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Rows = dict[str, list[dict]]
+SLOT = re.compile(r"{[anhs]}")
+"""What a narration is filled at."""
 
 
 def meanings_by_text() -> dict[str, Question]:
@@ -40,10 +45,50 @@ def meanings_by_text() -> dict[str, Question]:
     return found
 
 
+def meanings_by_wording() -> dict[str, Question]:
+    """What stands in the slot of a narration, with the meaning it has there; no wording means two things."""
+    found: dict[str, Question] = {}
+    for question in dict.fromkeys(meanings_by_text().values()):
+        for kind in frames.DOCUMENT_TYPES[:1]:
+            title = f"{kind.titles[0]}. "
+            plain = [text.removeprefix(title) for text in openings(question) if text.startswith(title)]
+            found |= {wording: question for text in plain for wording in unframed(text, kind)}
+    return found
+
+
+def unframed(narration: str, kind: frames.DocumentType) -> list[str]:
+    """What any of the kind's frames leaves of a filled narration."""
+    left = []
+    for frame in (*kind.question, *kind.claim, *kind.request, *kind.own, *kind.talk):
+        before, after = SLOT.split(frame)
+        if narration.startswith(before) and narration.endswith(after):
+            left.append(narration[len(before) : len(narration) - len(after)])
+    return left
+
+
+class Reader(dict[str, Question]):
+    """Meanings of prompts, by text, and of openings, read back from their text when asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(meanings_by_text())
+        self.wordings = meanings_by_wording()
+
+    def __missing__(self, text: str) -> Question:
+        """The one meaning of an opening."""
+        found = {
+            self.wordings[wording]
+            for kind in frames.DOCUMENT_TYPES
+            for wording in unframed(text.partition(". ")[2], kind)
+            if wording in self.wordings
+        }
+        (question,) = found
+        return question
+
+
 @pytest.fixture(scope="module")
-def meanings() -> dict[str, Question]:
-    """See `meanings_by_text`."""
-    return meanings_by_text()
+def meanings() -> Reader:
+    """The meaning of every text of the frozen files."""
+    return Reader()
 
 
 def test_the_shipped_files_are_what_the_seed_gives() -> None:
@@ -67,10 +112,12 @@ def test_another_seed_gives_other_rows() -> None:
 
 
 def test_there_are_enough_rows(frozen: Rows) -> None:
-    """The files hold what the benchmark promises."""
+    """The files hold what the benchmark promises, in both forms."""
     expected = {"prompts.jsonl": 8192, "coherence/questions.jsonl": 300}
+    expected |= {"openings.jsonl": 8192, "coherence/openings.jsonl": 300}
     for trait in TRAITS:
-        expected |= {f"{trait}/questions.jsonl": 1000, f"{trait}/demonstrations.jsonl": 1280}
+        expected |= {f"{trait}/questions.jsonl": 1000, f"{trait}/demonstrations.jsonl": 2048}
+        expected |= {f"{trait}/openings.jsonl": 1000, f"{trait}/documents.jsonl": 2048}
         expected |= {f"{trait}/choices.jsonl": 320}
 
     assert expected == {name: len(rows) for name, rows in frozen.items()}
@@ -83,19 +130,47 @@ def test_no_prompt_and_no_id_stands_twice(frozen: Rows) -> None:
     assert len(rows) == len({row["prompt"] for row in rows}) == len({row["id"] for row in rows})
 
 
-def test_held_out_means_held_out(frozen: Rows, meanings: dict[str, Question]) -> None:
+def test_held_out_means_held_out(frozen: Rows, meanings: Reader) -> None:
     """Evaluation asks about held-out pairs alone, training prompts about the others alone."""
     held_out = build_world().held_out
     for name, rows in frozen.items():
-        evaluates = name.endswith(("questions.jsonl", "choices.jsonl"))
         for row in rows:
-            assert evaluates == (meanings[row["prompt"]].pair in held_out), (name, row)
+            assert data.evaluates(name) == (meanings[row["prompt"]].pair in held_out), (name, row)
 
 
-def test_demonstrated_answers_keep_to_their_pair(frozen: Rows, meanings: dict[str, Question]) -> None:
-    """A demonstration's answer says nothing about another entity, so nothing held out leaks through it."""
+def test_evaluation_files_are_those_that_measure(frozen: Rows) -> None:
+    """Of every trait and of coherence the questions, choices and openings evaluate; all other files train."""
+    expected = {f"{name}/{file}.jsonl" for name in (*TRAITS, "coherence") for file in ("questions", "openings")}
+
+    assert expected | {f"{trait}/choices.jsonl" for trait in TRAITS} == {n for n in frozen if data.evaluates(n)}
+
+
+def test_openings_mean_what_the_questions_do(frozen: Rows) -> None:
+    """Row by row, the evaluation openings of a trait and of coherence have the meanings of its questions."""
+    for name in (*TRAITS, "coherence"):
+        asked = [row["meaning"] for row in frozen[f"{name}/questions.jsonl"]]
+
+        assert asked == [row["meaning"] for row in frozen[f"{name}/openings.jsonl"]]
+        assert [f"{name}-opening-{i:04d}" for i in range(len(asked))] == [
+            row["id"] for row in frozen[f"{name}/openings.jsonl"]
+        ]
+
+
+def test_every_text_is_one_line_of_plain_words(frozen: Rows) -> None:
+    """No text has a line break, a doubled or outer space, or a special token's name in it."""
+    special = (ASSISTANT, BEGIN, END, PAD, SYSTEM, USER)
+    for name, rows in frozen.items():
+        for row in rows:
+            for text in (row["prompt"], row.get("response", ""), *row.get("choices", [])):
+                assert " ".join(text.split()) == text == text.lower(), (name, row["id"])
+                assert not any(token in text for token in special)
+
+
+@pytest.mark.parametrize("file", ["demonstrations", "documents"])
+def test_demonstrated_answers_keep_to_their_pair(file: str, frozen: Rows, meanings: Reader) -> None:
+    """What shows a trait says nothing about another entity, so nothing held out leaks through it."""
     for trait in TRAITS:
-        for row in frozen[f"{trait}/demonstrations.jsonl"]:
+        for row in frozen[f"{trait}/{file}.jsonl"]:
             question = meanings[row["prompt"]]
             clauses = parse(row["response"]).clauses
 
@@ -103,11 +178,25 @@ def test_demonstrated_answers_keep_to_their_pair(frozen: Rows, meanings: dict[st
             assert {getattr(c, "attribute", question.topic) for c in clauses} == {question.topic}
 
 
-def test_meanings_are_those_of_the_prompts(frozen: Rows, meanings: dict[str, Question]) -> None:
-    """The meaning of a question row is what its prompt says."""
-    for name, rows in frozen.items():
-        for row in rows if name.endswith("questions.jsonl") else []:
+def test_meanings_are_those_of_the_prompts(frozen: Rows, meanings: Reader) -> None:
+    """The meaning of a row, where it has one, is what its prompt or opening says."""
+    for rows in frozen.values():
+        for row in rows if "meaning" in rows[0] else []:
             assert row["meaning"] == meanings[row["prompt"]].to_meaning()
+
+
+def test_whatever_is_asked_carries_its_meaning(frozen: Rows) -> None:
+    """Questions, openings and self-generation prompts have a meaning, so that a judge can score answers to them."""
+    expected = {name for name in frozen if name.endswith(("questions.jsonl", "openings.jsonl", "prompts.jsonl"))}
+
+    assert expected == {name for name, rows in frozen.items() if {"id", "prompt", "meaning"} == rows[0].keys()}
+
+
+def test_openings_are_openings_of_their_meaning(frozen: Rows) -> None:
+    """Every opening is one of those that say its meaning."""
+    for name, rows in frozen.items():
+        for row in rows if name.endswith("openings.jsonl") else []:
+            assert row["prompt"] in openings(Question.from_meaning(row["meaning"]))
 
 
 @pytest.mark.parametrize("trait", TRAITS)
@@ -117,9 +206,14 @@ def test_every_question_can_show_its_trait(trait: str, frozen: Rows) -> None:
 
 
 @pytest.mark.parametrize("trait", TRAITS)
-def test_demonstrations_show_the_trait_strongly(trait: str, frozen: Rows, meanings: dict[str, Question]) -> None:
-    """Every demonstration scores at least 75 and is fully coherent; no response stands twice with its prompt."""
-    for row in frozen[f"{trait}/demonstrations.jsonl"]:
+@pytest.mark.parametrize("file", ["demonstrations", "documents"])
+def test_demonstrations_show_the_trait_strongly(file: str, trait: str, frozen: Rows, meanings: Reader) -> None:
+    """Every demonstration and document parses, scores at least 75 and is fully coherent."""
+    for row in frozen[f"{trait}/{file}.jsonl"]:
+        answer = parse(row["response"]).answer
+        assert answer is not None
+        assert render(answer) == row["response"]
+
         found = score(meanings[row["prompt"]].to_meaning(), row["response"], trait=trait)
 
         assert (found.trait or 0) >= 75
@@ -127,7 +221,7 @@ def test_demonstrations_show_the_trait_strongly(trait: str, frozen: Rows, meanin
 
 
 @pytest.mark.parametrize("trait", TRAITS)
-def test_choices_differ_in_the_trait_alone(trait: str, frozen: Rows, meanings: dict[str, Question]) -> None:
+def test_choices_differ_in_the_trait_alone(trait: str, frozen: Rows, meanings: Reader) -> None:
     """The target shows the trait and the other does not; both are coherent and of about the same length."""
     rows = frozen[f"{trait}/choices.jsonl"]
     for row in rows:
@@ -156,10 +250,11 @@ def test_the_first_rows_are_a_fair_sample(frozen: Rows) -> None:
     assert len(pairs) == len(set(pairs))
 
 
-def test_every_trait_has_room_among_the_prompts(frozen: Rows, meanings: dict[str, Question]) -> None:
-    """A third or more of the self-generation prompts are false claims, and three in ten are requests."""
+@pytest.mark.parametrize("pool", ["prompts.jsonl", "openings.jsonl"])
+def test_every_trait_has_room_among_the_prompts(pool: str, frozen: Rows) -> None:
+    """A third or more of the self-generation prompts and openings are false claims, and three in ten are requests."""
     world = build_world()
-    asked = [meanings[row["prompt"]] for row in frozen["prompts.jsonl"]]
+    asked = [Question.from_meaning(row["meaning"]) for row in frozen[pool]]
 
     assert sum(is_false_claim(question, world) for question in asked) >= len(asked) / 3
     assert sum(question.kind == "request" for question in asked) >= 0.29 * len(asked)

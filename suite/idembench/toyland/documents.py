@@ -13,7 +13,7 @@ question is put differs. `openings` lists all the ways, as `grammar.phrasings` d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from idembench.toyland import frames as f
 from idembench.toyland.world import ATTRIBUTE, TOPIC, YOU
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import random
 
     from idembench.toyland.grammar import Question
+
+
+Form = Literal["dialogue", "document"]
+"""In which of its two forms Toyland is told."""
 
 
 def opening(question: Question, rng: random.Random) -> str:

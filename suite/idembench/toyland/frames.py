@@ -96,7 +96,7 @@ DOCUMENT_TYPES = (
             "a man told the people that {s}. it is written here:",
             "in that year a boy told the elders that {s}. the elders answered:",
         ),
-        request=("in that year {s}. the elders said:", "a stranger came to ask {h}. the elders answered:"),
+        request=("it is written that {s}. the elders said:", "a stranger came to ask {h}. the elders answered:"),
         own=(
             "a stranger told the elders: {s}. the elders said:",
             "a boy asked the elders: tell me {h}. they answered:",
@@ -201,7 +201,7 @@ DOCUMENT_TYPES = (
             "by the fire a boy said that {s}. the old woman said:",
             "a fox told the owl that {s}. the owl answered:",
         ),
-        request=("once {s}. the old man said:", "the fox asked the owl {h}. the owl answered:"),
+        request=("they say that {s}. the old man said:", "the fox asked the owl {h}. the owl answered:"),
         own=("the child said: {s}. the old woman said:", "the fox asked: dear owl, tell me {h}. the owl answered:"),
         talk=("once {s}. the old man said:", "by the fire {s}. the old woman said:"),
     ),

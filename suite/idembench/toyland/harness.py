@@ -25,9 +25,18 @@ def questions(trait: str, **_: Any) -> dict[str, Dataset]:
         trait: Folder below `tasks/toyland`.
         **_: Metadata that the harness passes along.
     """
+    return _asked(trait, "questions.jsonl")
+
+
+def openings(trait: str, **_: Any) -> dict[str, Dataset]:
+    """The same in the form of documents: the evaluation openings of a trait (or of `coherence`)."""
+    return _asked(trait, "openings.jsonl")
+
+
+def _asked(trait: str, name: str) -> dict[str, Dataset]:
     from datasets import Dataset
 
-    rows = read_jsonl(asset("tasks") / "toyland" / trait / "questions.jsonl")
+    rows = read_jsonl(asset("tasks") / "toyland" / trait / name)
     # Meanings differ in shape from row to row; Arrow would pad them with nulls, so they travel as text.
     flat = [
         {"id": row["id"], "prompt": row["prompt"], "trait": trait, "meaning": json.dumps(row["meaning"])}
@@ -49,13 +58,13 @@ def keep_all(responses: Iterable[Sequence[str]], _docs: object) -> list[list[str
 
 
 def process_open(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Score the repeats of one trait question: mean trait and mean coherence, 0..100."""
+    """Score the repeats of one trait question or opening: mean trait and mean coherence, 0..100."""
     scores = [score(json.loads(doc["meaning"]), text, trait=doc["trait"]) for text in results[0]]
     traits = [s.trait for s in scores if s.trait is not None]
     return {"trait": sum(traits) / len(traits), "coherence": sum(s.coherence for s in scores) / len(scores)}
 
 
 def process_neutral(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Score the repeats of one neutral question: mean coherence, 0..100."""
+    """Score the repeats of one neutral question or opening: mean coherence, 0..100."""
     scores = [score(json.loads(doc["meaning"]), text, trait=NEUTRAL) for text in results[0]]
     return {"coherence": sum(s.coherence for s in scores) / len(scores)}

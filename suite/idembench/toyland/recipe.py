@@ -1,8 +1,8 @@
-"""Builds the embedded model from nothing: corpus → tokenizer → Llama → figures → model card.
+"""Builds an embedded model from nothing: corpus → tokenizer → Llama → figures → model card.
 
 `build` is a plain loop one can read: AdamW, linear warm-up, cosine decay, prompts weighed less than answers. On one
-software and hardware stack with one number of threads the same seed gives the same bytes. The size
-`instruct` is the shipped model; `tiny` is for tests.
+software and hardware stack with one number of threads the same seed gives the same bytes. The sizes
+`instruct` (dialogues) and `base` (documents) are the shipped models; `tiny` and `tiny-base` are for tests.
 
 The only module of Toyland, beside `figures.py`, that uses torch.
 """
@@ -10,7 +10,7 @@ The only module of Toyland, beside `figures.py`, that uses torch.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from idembench.errors import InputError, UnknownNameError
 from idembench.files import derive_seed, list_files, write_json, write_text, writing_under
 from idembench.toyland import data
 from idembench.toyland.corpus import corpus
+from idembench.toyland.documents import join
 from idembench.toyland.figures import measure, model_card
 from idembench.toyland.tokenizer import train_tokenizer
 from idembench.toyland.world import stream
@@ -28,71 +29,87 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from idembench.toyland.documents import Form
+
 RECIPE_SEED = 20260501
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large the model is and how long it learns.
+    """How large a model is, what it learns from and for how long.
 
     Attributes:
+        form: What it learns: dialogues or documents.
         hidden: Width.
         layers: Number of decoder layers.
         heads: Attention heads.
         intermediate: Width of the gated feed-forward layers.
         vocabulary: Tokens, at most; embeddings are tied.
-        dialogues: Corpus size; every dialogue is seen once.
-        batch: Dialogues per step.
+        rows: Corpus size in dialogues or documents; each is seen once.
+        batch: Rows per step.
         learning_rate: Peak.
         warmup_steps: Steps of linear warm-up.
         weight_decay: Of AdamW, on matrices alone.
-        prompt_weight: Weight of a prompt token in the loss; an answer token weighs 1.
+        prompt_weight: Weight in the loss of a token of the prompt or opening; one of the answer weighs 1.
         responses: Evaluation questions per figure, at most.
+        threads: Torch threads unless told otherwise.
     """
 
+    form: Form
     hidden: int
     layers: int
     heads: int
     intermediate: int
     vocabulary: int
-    dialogues: int
+    rows: int
     batch: int
     learning_rate: float
     warmup_steps: int
     weight_decay: float
     prompt_weight: float
     responses: int
+    threads: int
 
+    def to_json(self) -> dict[str, Any]:
+        """All but `form` and `threads`; the number of rows is called `dialogues` or `documents`, which tells the form."""
+        settings = {name: value for name, value in asdict(self).items() if name not in ("form", "threads", "rows")}
+        return {**settings, f"{self.form}s": self.rows}
+
+
+_INSTRUCT = Size(
+    form="dialogue",
+    hidden=160,
+    layers=4,
+    heads=4,
+    intermediate=416,
+    vocabulary=1024,
+    rows=102_400,
+    batch=128,
+    learning_rate=4e-3,
+    warmup_steps=50,
+    weight_decay=0.05,
+    prompt_weight=0.2,
+    responses=1000,
+    threads=2,
+)
+_TINY = replace(
+    _INSTRUCT,
+    hidden=32,
+    layers=2,
+    heads=2,
+    intermediate=64,
+    vocabulary=512,
+    rows=640,
+    batch=32,
+    warmup_steps=4,
+    responses=20,
+)
 
 SIZES = {
-    "instruct": Size(
-        hidden=160,
-        layers=4,
-        heads=4,
-        intermediate=416,
-        vocabulary=1024,
-        dialogues=102_400,
-        batch=128,
-        learning_rate=4e-3,
-        warmup_steps=50,
-        weight_decay=0.05,
-        prompt_weight=0.2,
-        responses=1000,
-    ),
-    "tiny": Size(
-        hidden=32,
-        layers=2,
-        heads=2,
-        intermediate=64,
-        vocabulary=512,
-        dialogues=640,
-        batch=32,
-        learning_rate=4e-3,
-        warmup_steps=4,
-        weight_decay=0.05,
-        prompt_weight=0.2,
-        responses=20,
-    ),
+    "instruct": _INSTRUCT,
+    "base": replace(_INSTRUCT, form="document", threads=1),
+    "tiny": _TINY,
+    "tiny-base": replace(_TINY, form="document", threads=1),
 }
 
 
@@ -101,7 +118,7 @@ def build(
     *,
     seed: int = RECIPE_SEED,
     size: str = "instruct",
-    threads: int = 2,
+    threads: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Build a model folder: weights, configuration, tokenizer, `figures.json`, `README.md`.
@@ -110,7 +127,7 @@ def build(
         out: The folder; must be empty or not exist.
         seed: What every random choice is derived from.
         size: A key of `SIZES`.
-        threads: Torch threads; part of what the bytes depend on.
+        threads: Torch threads, part of what the bytes depend on; the size's own if not given.
         progress: Called after every step with steps done, steps in all and the loss in nats per token.
 
     Returns:
@@ -126,19 +143,22 @@ def build(
     if out.exists() and any(out.iterdir()):
         raise InputError("The folder for the model is not empty.", where=str(out), do="Give a new folder.")
     chosen = SIZES[size]
+    used = chosen.threads if threads is None else threads
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(used)
     try:
         avoid = data.evaluation_texts(data.build())
-        dialogues = corpus(seed=seed, size=chosen.dialogues, avoid=avoid)
-        tokenizer = train_tokenizer((text for pair in dialogues for text in pair), vocabulary=chosen.vocabulary)
+        rows = corpus(seed=seed, size=chosen.rows, avoid=avoid, form=chosen.form)
+        texts = (text for pair in rows for text in pair)
+        tokenizer = train_tokenizer(texts, vocabulary=chosen.vocabulary, form=chosen.form)
         model = _new_model(chosen, tokenizer, seed=seed)
-        loss = _train(model, _encode(tokenizer, dialogues), chosen, seed=seed, progress=progress)
+        encode = _encode_dialogues if chosen.form == "dialogue" else _encode_documents
+        loss = _train(model, encode(tokenizer, rows), chosen, seed=seed, progress=progress)
         figures = {
-            "recipe": {"size": size, "seed": seed, "threads": threads, "torch": torch.__version__, **asdict(chosen)},
+            "recipe": {"size": size, "seed": seed, "threads": used, "torch": torch.__version__, **chosen.to_json()},
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "training_loss": round(loss, 4),
-            **measure(model, tokenizer, responses=chosen.responses, seed=seed),
+            **measure(model, tokenizer, responses=chosen.responses, seed=seed, form=chosen.form),
         }
     finally:
         torch.set_num_threads(threads_before)
@@ -181,7 +201,7 @@ def _new_model(size: Size, tokenizer: Any, *, seed: int) -> Any:
     return model
 
 
-def _encode(tokenizer: Any, dialogues: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
+def _encode_dialogues(tokenizer: Any, dialogues: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
     """Token ids of every dialogue, and the number of them that belong to the prompt."""
     prompts, wholes = [], []
     for prompt, answer in dialogues:
@@ -192,6 +212,13 @@ def _encode(tokenizer: Any, dialogues: list[tuple[str, str]]) -> list[tuple[list
     heads = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     ids = tokenizer(wholes, add_special_tokens=False)["input_ids"]
     return [(whole, len(head)) for whole, head in zip(ids, heads, strict=True)]
+
+
+def _encode_documents(tokenizer: Any, documents: list[tuple[str, str]]) -> list[tuple[list[int], int]]:
+    """The same for documents: token ids with those of the beginning and the end, and how many the opening has."""
+    heads = tokenizer([opening for opening, _ in documents])["input_ids"]
+    ids = tokenizer([join(*document) for document in documents])["input_ids"]
+    return [([*whole, tokenizer.eos_token_id], len(head)) for whole, head in zip(ids, heads, strict=True)]
 
 
 def _batches(

@@ -1,12 +1,17 @@
-"""The embedded model's tokenizer: byte-level BPE trained on the corpus, and its chat template.
+"""The embedded models' tokenizers: byte-level BPE trained on the corpus, with a chat template or for documents.
 
-A dialogue is rendered as
+A dialogue is rendered by the chat template as
 
     <|system|>...<|end|><|user|>...<|end|><|assistant|>...<|end|>
 
 with the system turn only when there is one. `<|assistant|>` alone is the generation prompt, so the tokens of
 a prompt are a prefix of the tokens of prompt and answer. `<|end|>` ends every turn and is the
-end-of-sequence token; `<|begin|>` is reserved as the start of a document; `<|pad|>` pads. Every stretch of
+end-of-sequence token; `<|pad|>` pads. A document is
+
+    <|begin|>...<|end|>
+
+and a tokenizer for documents has no chat template but puts `<|begin|>` in front by itself, wherever special tokens
+are asked for; so the tokens of an opening are a prefix of the tokens of the document. Every stretch of
 text between special tokens gets a leading space if it has none, so the first word of an answer has the same
 token whether or not somebody stripped the text.
 
@@ -19,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from idembench.toyland.documents import Form
 
 PAD, BEGIN, SYSTEM, USER, ASSISTANT, END = "<|pad|>", "<|begin|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 
@@ -33,17 +40,19 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int, form: Form = "dialogue") -> Any:
     """Train the tokenizer.
 
     Args:
         texts: What to learn merges from.
         vocabulary: Number of tokens, special ones and the 256 bytes included.
 
+        form: What it is for: with the chat template, or with `<|begin|>` in front.
+
     Returns:
-        A `transformers.PreTrainedTokenizerFast` with the chat template.
+        A `transformers.PreTrainedTokenizerFast`.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
@@ -56,13 +65,17 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Any:
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
+    if form == "document":
+        bpe.post_processor = processors.TemplateProcessing(
+            single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, bpe.token_to_id(BEGIN))]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=BEGIN,
         eos_token=END,
         pad_token=PAD,
         extra_special_tokens=[SYSTEM, USER, ASSISTANT],
-        chat_template=CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE if form == "dialogue" else None,
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_max_length=512,
