@@ -435,7 +435,13 @@ def toyland_build(
     folder: Annotated[Path, typer.Argument(help="Where the model goes.", metavar="DIR")],
     *,
     model: Annotated[
-        Embedded, typer.Option("--model", "-m", help="Which one: instruct (dialogues) or base (documents).")
+        Embedded,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="IDEMBENCH_TOYLAND_MODEL",
+            help="Which one: instruct (dialogues) or base (documents).",
+        ),
     ] = Embedded.instruct,
     threads: Annotated[
         int | None,
