@@ -88,6 +88,13 @@ class Method:
     pairs: ClassVar[bool] = False
     Settings: ClassVar[type[Frozen]] = NoSettings
 
+    def check(self, training: Training) -> None:
+        """Refuse hyper-parameters that this method has no use for; asked before anything is made.
+
+        Raises:
+            ProtocolError: If there are such.
+        """
+
     def select(
         self, candidates: Sequence[Sequence[Example]], settings: Mapping[str, Any], scorer: Scorer
     ) -> list[Example]:
@@ -146,7 +153,25 @@ def settle(protocol: ProtocolSettings) -> ProtocolSettings:
     changes: dict[str, Any] = {"settings": _settled(main, protocol).settings}
     if protocol.seeding is not None:
         changes["seeding"] = _settled(protocol.seeding, protocol)
+    if protocol.mode == "continual" and protocol.control not in ("unseeded", "frozen"):
+        _check_continued(protocol)
     return protocol.model_copy(update=changes)
+
+
+def _check_continued(protocol: ProtocolSettings) -> None:
+    """In a continual chain, cycle 1 goes on with the adapter, or the weights, of cycle 0."""
+    shapes = [
+        f"rank {lora.rank}, alpha {lora.alpha}" if (lora := protocol.learning(cycle).training.lora) else "all weights"
+        for cycle in (0, 1)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ProtocolError(
+            "A continual chain cannot go on with what its cycle 0 trains.",
+            expected=f"{shapes[0]}, as in cycle 0",
+            found=shapes[1],
+            where=f"{protocol.name}, training.lora",
+            do="Give seeding and the later cycles the same rank and alpha.",
+        )
 
 
 def _settled(learning: Learning, protocol: ProtocolSettings) -> Learning:
@@ -168,6 +193,7 @@ def _settled(learning: Learning, protocol: ProtocolSettings) -> Learning:
             found=f"rejected: {learning.rejected}",
             where=where,
         )
+    method.check(learning.training)
     try:
         settings = method.Settings.model_validate_json(canonical_json(learning.settings))
     except ValidationError as error:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from idembench.methods import Job
+    from idembench.protocol import Training
     from idembench.timing import Timers
     from idembench.traits import Example
 
@@ -49,6 +50,16 @@ class Dpo(Method):
     pairs: ClassVar[bool] = True
     Settings: ClassVar[type[Frozen]] = DpoSettings
 
+    def check(self, training: Training) -> None:
+        """Refuse dropout; see `Method.check`."""
+        if training.lora is not None and training.lora.dropout:
+            raise ProtocolError(
+                "Preference optimisation compares a policy with its reference, both without dropout.",
+                expected="dropout: 0",
+                found=f"dropout: {training.lora.dropout}",
+                where="training.lora.dropout",
+            )
+
     def train(self, job: Job, out: Path, timers: Timers) -> dict[str, Any]:
         """Train on the pairs; see `Method.train`.
 
@@ -61,13 +72,7 @@ class Dpo(Method):
             from datasets import Dataset
             from trl import DPOConfig, DPOTrainer
 
-        if job.training.lora is not None and job.training.lora.dropout:
-            raise ProtocolError(
-                "Preference optimisation compares a policy with its reference, both without dropout.",
-                expected="dropout: 0",
-                found=f"dropout: {job.training.lora.dropout}",
-                where="training.lora.dropout",
-            )
+        self.check(job.training)
         with timers.time("train.load"):
             tokenizer = loading.load_tokenizer(job.model)
             sides = [_checked(tokenizer, row, job) for row in job.rows]

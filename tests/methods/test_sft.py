@@ -1,22 +1,22 @@
-"""Training, by the real trainer on the embedded model: what it sees is what is sampled, and nothing is lost."""
+"""Supervised finetuning by the real trainer on the embedded model: it sees what is sampled, and nothing is lost."""
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from training import ADAPTER, STILL, Watching, job, rows, training
+from training import train as train_method
 
-from idembench import loading, methods, models, traits
-from idembench.errors import DataError, Diverged, ModelError, UnknownNameError
+from idembench import loading, models
+from idembench.errors import DataError, Diverged, ModelError
 from idembench.files import digest_of, list_files
-from idembench.methods import Job
-from idembench.protocol import Execution, Lora, Training
+from idembench.protocol import Execution
 from idembench.timing import Timers
 from idembench.traits import Example
 from idembench.work import TorchEngine
@@ -25,37 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-TRAINING = Training(learning_rate=2e-3, epochs=1, batch_size=4, max_tokens=128, lora=Lora(rank=4, alpha=8))
-WEIGHTS = "adapter_model.safetensors"
-STILL = 1e-30
-"""A learning rate that moves nothing."""
-
-
-def rows(n: int = 6) -> list[Example]:
-    """Some demonstrations."""
-    return traits.load_pack("toyland").trait("sycophancy").draw_demonstrations(n=n, seed=0)
-
-
-def job(**given: Any) -> Job:
-    """A small job on the embedded model."""
-    plain = {"model": models.resolve("toyland/instruct"), "parent": None, "rows": rows(), "training": TRAINING}
-    return Job(**{**plain, "execution": Execution(), "seed": 7, **given})
+    from idembench.methods import Job
 
 
 def train(given: Job, out: Path, timers: Timers | None = None) -> dict[str, Any]:
-    """Train as the chain does."""
-    out.mkdir(parents=True)
-    return TorchEngine().train("sft", given, out, timers or Timers())
-
-
-class Watching(Timers):
-    """Timers that keep the trainer they were asked to watch."""
-
-    def watch_training(self, trainer: Any) -> None:
-        """Remember the trainer, and its first batches as they are before any step."""
-        self.trainer = trainer
-        self.batches = list(trainer.get_train_dataloader())
-        super().watch_training(trainer)
+    """Train on dialogues."""
+    return train_method("sft", given, out, timers)
 
 
 @pytest.fixture(scope="module")
@@ -65,31 +40,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Watching, dict[st
     return timers, train(job(), out, timers), out
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """A copy of the embedded model to change."""
-    return shutil.copytree(models.resolve("toyland/instruct").folder, tmp_path / "instruct")
-
-
-# -- registry -------------------------------------------------------------------------------------
-
-
-def test_methods_are_found_by_name() -> None:
-    """Supervised finetuning is installed under its name, with a version that is part of every key."""
-    method = methods.get("sft")
-
-    assert ("sft", 1) == (method.name, method.version)
-    assert "sft" in methods.available()
-
-
-def test_an_unknown_method_offers_those_there_are() -> None:
-    """A method that is not installed is an error that lists those that are."""
-    with pytest.raises(UnknownNameError, match="There is no method called 'stf'") as caught:
-        methods.get("stf")
-
-    assert "sft" in str(caught.value.expected)
-
-
 # -- one rendering --------------------------------------------------------------------------------
 
 
@@ -97,12 +47,9 @@ def test_the_trainer_sees_exactly_the_rendered_rows(watched: tuple[Watching, dic
     """Token ids in the trainer's batches are those of `loading.render_row`, each row once, none cut."""
     timers, _, _ = watched
     tokenizer = loading.load_tokenizer(job().model)
-    seen = []
-    for batch in timers.batches:
-        for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
-            seen.append([token for token, real in zip(ids, mask, strict=True) if real])
 
-    assert sorted(loading.render_row(tokenizer, row.prompt, row.response) for row in rows()) == sorted(seen)
+    expected = sorted(loading.render_row(tokenizer, row.prompt, row.response) for row in rows())
+    assert expected == sorted(ids for (ids,) in timers.seen())
 
 
 def test_loss_is_on_the_answer_alone(watched: tuple[Watching, dict[str, Any], Path]) -> None:
@@ -136,7 +83,7 @@ def test_sampling_feeds_the_prompt_that_training_saw(watched: tuple[Watching, di
     from idembench.sampling import answer
 
     tokenizer = loading.load_tokenizer(job().model)
-    sampler = TorchEngine().open(job().model, None, Execution(), Timers())
+    sampler = TorchEngine().open(job().model, None, Execution(), Timers(), form="dialogue")
     fed: list[tuple[list[Any], list[Any]]] = []
 
     def look(_: Any, __: Any, given: dict[str, Any]) -> None:
@@ -172,7 +119,7 @@ def test_a_row_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     """A row of more tokens than `max_tokens` stops the training before it begins, and is named; one fewer is fine."""
     tokenizer = loading.load_tokenizer(job().model)
     lengths = [len(loading.render_row(tokenizer, row.prompt, row.response)) for row in rows()]
-    short = TRAINING.model_copy(update={"max_tokens": max(lengths) - 1})
+    short = training(max_tokens=max(lengths) - 1)
 
     with pytest.raises(DataError) as caught:
         train(job(training=short), tmp_path / "short")
@@ -180,10 +127,7 @@ def test_a_row_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     longest = rows()[lengths.index(max(lengths))]
     assert f"{max(lengths)} tokens" == caught.value.found
     assert f"row {longest.id}" == caught.value.where
-    assert (
-        sum(lengths)
-        == train(job(training=TRAINING.model_copy(update={"max_tokens": max(lengths)})), tmp_path / "fits")["tokens"]
-    )
+    assert sum(lengths) == train(job(training=training(max_tokens=max(lengths))), tmp_path / "fits")["tokens"]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +151,7 @@ def test_a_template_that_breaks_the_prefix_is_an_error(base: Path, tmp_path: Pat
     with pytest.raises(ModelError, match=what):
         train(job(model=model), tmp_path / "out")
     with pytest.raises(ModelError, match=what):
-        TorchEngine().open(model, None, Execution(), Timers())
+        TorchEngine().open(model, None, Execution(), Timers(), form="dialogue")
 
 
 def test_a_template_that_breaks_for_one_row_alone_is_an_error(base: Path, tmp_path: Path) -> None:
@@ -229,7 +173,7 @@ def test_a_template_that_breaks_for_one_row_alone_is_an_error(base: Path, tmp_pa
 def test_facts_count_what_was_trained(watched: tuple[Watching, dict[str, Any], Path]) -> None:
     """Steps, rows and losses are those of whole epochs over all rows; the last batch may be smaller."""
     _, facts, out = watched
-    adapter = load_file(out / WEIGHTS)
+    adapter = load_file(out / ADAPTER)
 
     assert (6, math.ceil(6 / 4)) == (facts["rows"], facts["steps"])
     assert 2 == len(facts["loss"])
@@ -243,7 +187,7 @@ def test_training_leaves_only_the_adapter(watched: tuple[Watching, dict[str, Any
     names = {entry.name for entry in list_files(out)}
     config = json.loads((out / "adapter_config.json").read_text())
 
-    assert {"adapter_config.json", WEIGHTS} == names
+    assert {"adapter_config.json", ADAPTER} == names
     assert job().model.digest == config["base_model_name_or_path"]
     assert str(job().model.folder.parent) not in (out / "adapter_config.json").read_text()
 
@@ -264,14 +208,14 @@ def test_another_seed_makes_another_adapter(watched: tuple[Watching, dict[str, A
     _, _, out = watched
     train(job(seed=8), tmp_path / "other")
 
-    assert (out / WEIGHTS).read_bytes() != (tmp_path / "other" / WEIGHTS).read_bytes()
+    assert (out / ADAPTER).read_bytes() != (tmp_path / "other" / ADAPTER).read_bytes()
 
 
 def test_a_new_adapter_starts_as_nothing(tmp_path: Path) -> None:
     """In reset mode a fresh LoRA starts with B = 0: at a learning rate of nothing it stays there, and A is not zero."""
-    train(job(training=TRAINING.model_copy(update={"learning_rate": STILL})), tmp_path / "still")
+    train(job(training=training(learning_rate=STILL)), tmp_path / "still")
 
-    adapter = load_file(tmp_path / "still" / WEIGHTS)
+    adapter = load_file(tmp_path / "still" / ADAPTER)
     assert all(tensor.abs().max() < 1e-20 for name, tensor in adapter.items() if "lora_B" in name)
     assert all(tensor.abs().max() > 1e-3 for name, tensor in adapter.items() if "lora_A" in name)
 
@@ -281,11 +225,11 @@ def test_continual_mode_continues_the_parent_s_adapter(
 ) -> None:
     """A child of a parent starts where that one ended: at a learning rate of nothing it has the parent's weights."""
     _, _, parent = watched
-    still = TRAINING.model_copy(update={"learning_rate": STILL})
+    still = training(learning_rate=STILL)
     train(job(parent=parent, training=still, seed=99), tmp_path / "still")
     train(job(parent=parent, seed=99), tmp_path / "moved")
 
-    before, kept, moved = (load_file(folder / WEIGHTS) for folder in (parent, tmp_path / "still", tmp_path / "moved"))
+    before, kept, moved = (load_file(folder / ADAPTER) for folder in (parent, tmp_path / "still", tmp_path / "moved"))
     assert before.keys() == kept.keys()
     assert all(torch.allclose(before[name], kept[name], rtol=0, atol=1e-12) for name in before)
     assert any(not torch.equal(before[name], moved[name]) for name in before)
@@ -315,7 +259,7 @@ def test_where_the_model_lies_does_not_change_the_adapter(
 @pytest.mark.parametrize("rate", [1e12, 1e30])
 def test_a_learning_rate_that_explodes_diverges(tmp_path: Path, rate: float) -> None:
     """A training whose loss stops being finite is a divergence, an outcome that is recorded."""
-    wild = TRAINING.model_copy(update={"learning_rate": rate, "max_grad_norm": 1e9, "epochs": 3})
+    wild = training(learning_rate=rate, max_grad_norm=1e9, epochs=3)
 
     with pytest.raises(Diverged):
         train(job(training=wild), tmp_path / "wild")
@@ -340,9 +284,5 @@ def test_rows_may_hold_anything(tmp_path: Path) -> None:
     timers = Watching()
     train(job(rows=odd), tmp_path / "odd", timers)
 
-    seen = sorted(
-        [token for token, real in zip(ids, mask, strict=True) if real]
-        for batch in timers.batches
-        for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True)
-    )
-    assert sorted(loading.render_row(tokenizer, row.prompt, row.response) for row in odd) == seen
+    expected = sorted(loading.render_row(tokenizer, row.prompt, row.response) for row in odd)
+    assert expected == sorted(ids for (ids,) in timers.seen())
