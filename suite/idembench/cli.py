@@ -167,7 +167,7 @@ def run(
     ] = "sdpa",
     batch_size: Annotated[
         int, typer.Option("--batch-size", envvar="IDEMBENCH_BATCH_SIZE", help="Prompts per generate call.")
-    ] = 128,
+    ] = 256,
     threads: Annotated[
         int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads; other threads, other bits.")
     ] = 1,

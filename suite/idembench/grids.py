@@ -199,6 +199,9 @@ def load(name: str) -> Grid:
         raise ProtocolError(
             "A grid does not hold.", found="; ".join(explain(error)), where=str(path), do="See baselines/README.md."
         ) from error
+    except InputError as error:
+        error.where = f"{path}, {error.where}"
+        raise
 
 
 def parse_seeds(text: str, *, where: str) -> list[int]:
