@@ -38,7 +38,7 @@ from idembench.files import (
 )
 from idembench.protocol import Count, Execution, Frozen, Positive, Protocol, explain
 from idembench.statistics import Analysis, NetEffects, Rule, analyse, net_effects
-from idembench.steps import Sha256, Sources, StepVersions
+from idembench.steps import Sha256, Sources, StepVersions, extends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -205,6 +205,24 @@ class Record(Frozen):
     def place(self) -> Path:
         """Where the record lies below `records/`."""
         return Path(self.model.name.replace("/", "__")) / self.trait / self.protocol.name / self.id
+
+
+def supersedes(record: Record, other: Record) -> bool:
+    """Whether `record` is `other` taken further: every chain of `other` is the beginning of one of its own.
+
+    More cycles, more seeds or a control make it more; a record never supersedes itself. This follows from the
+    lineages alone, so it is not written into a record: naming the record that lay beside it would make a
+    record's bytes depend on what else a folder holds.
+    """
+    chains = {line.seed: [step.key for step in line.lineage] for line in record.chains}
+    continues = all(
+        line.seed in chains and extends(chains[line.seed], [step.key for step in line.lineage]) for line in other.chains
+    )
+    return continues and _extent(record) > _extent(other)
+
+
+def _extent(record: Record) -> tuple[int, int, bool]:
+    return len(record.chains), record.protocol.cycles, record.control is not None
 
 
 @with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
