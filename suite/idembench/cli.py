@@ -126,8 +126,15 @@ def _root(
 
 @app.command()
 def run(
-    baselines: Annotated[list[str], typer.Argument(help="Baselines by name, or YAML files.", metavar="BASELINE...")],
+    context: typer.Context,
+    baselines: Annotated[
+        list[str] | None, typer.Argument(help="Baselines by name, or YAML files.", metavar="BASELINE...")
+    ] = None,
     *,
+    edition: Annotated[
+        str | None,
+        typer.Option("--edition", envvar="IDEMBENCH_EDITION", help="A frozen edition, in the place of baselines."),
+    ] = None,
     trait: Annotated[
         list[str] | None,
         typer.Option("--trait", "-t", envvar="IDEMBENCH_TRAIT", help="Traits; all of the pack's if not given."),
@@ -135,6 +142,10 @@ def run(
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option("--base-model", envvar="IDEMBENCH_BASE_MODEL", help="With --edition: the model for documents."),
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", "-s", envvar="IDEMBENCH_SEEDS", help="0..4 or 0,2,5.")] = "0..2",
     pack: Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")] = "toyland",
@@ -183,23 +194,36 @@ def run(
     from idembench import render, render_sweep, runs, sweep
     from idembench.grids import parse_seeds
 
-    cells = runs.cells(
-        baselines,
-        trait_names=trait or (),
-        model=model,
-        seeds=parse_seeds(seeds, where="--seeds"),
-        pack=pack,
-        measurement=measurement,
-        overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
-        control=control,
-        execution=_execution(device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads),
-        rule=rule,
-    )
+    if edition is not None:
+        cells = _edition_cells(context, edition, model=model, base_model=base_model)
+    elif not baselines:
+        raise InputError(
+            "Nothing is named to be run.", expected="a baseline, or --edition NAME", do="See `idembench ls baselines`."
+        )
+    elif base_model is not None:
+        raise InputError(
+            "--base-model belongs to --edition.", found=base_model, do="Give --model: a baseline is of one form."
+        )
+    else:
+        cells = runs.cells(
+            baselines,
+            trait_names=trait or (),
+            model=model,
+            seeds=parse_seeds(seeds, where="--seeds"),
+            pack=pack,
+            measurement=measurement,
+            overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
+            control=control,
+            execution=_execution(
+                device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads
+            ),
+            rule=rule,
+        )
     if dry_run:
         plans = [(cell, runs.plan(cell, store=store, mixed_stack=mixed_stack)) for cell in cells]
         _print_json(render.plan_json(plans)) if as_json else render.plan(plans)
         return
-    count = sweep.workers_for([spec for cell in cells for spec in cell.specs], workers)
+    count = sweep.workers_for([spec for cell in cells for spec in cell.all_specs], workers)
     with render_sweep.Progress(cells, workers=count, closed=None if as_json else render_sweep.show) as progress:
         outcomes = sweep.run_cells(
             cells, results=results, observer=progress, store=store, workers=count, mixed_stack=mixed_stack
@@ -457,6 +481,43 @@ def toyland_build(
 
 
 # -- parsing --------------------------------------------------------------------------------------
+
+
+_OF_AN_EDITION = ("edition", "model", "base_model", "results", "store", "workers", "mixed_stack", "dry_run", "as_json")
+"""What can be said of a run of an edition; it fixes everything else."""
+
+
+def _edition_cells(context: typer.Context, name: str, *, model: str | None, base_model: str | None) -> Any:
+    """The cells of an edition.
+
+    Raises:
+        InputError: If something is asked for that an edition fixes.
+    """
+    from idembench import editions, render
+
+    given = [
+        key
+        for key in context.params
+        if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
+    ]
+    if fixed := sorted(set(given) - set(_OF_AN_EDITION)):
+        raise InputError(
+            "An edition fixes everything but the model.",
+            expected=", ".join(f"--{key.replace('_', '-')}" for key in _OF_AN_EDITION[1:]),
+            found=", ".join(fixed),
+            where=f"--edition {name}",
+            do="Leave them out, or run the baselines themselves.",
+        )
+    loaded = editions.load(name)
+    if model is None and base_model is None:
+        return editions.cells(loaded)
+    models = {"dialogue": model, "document": base_model}
+    cells = editions.cells(loaded, models={form: one for form, one in models.items() if one is not None})  # type: ignore[misc]
+    if base_model is None:
+        render.note("Arms of documents are left out: they need a base model, --base-model.")
+    elif model is None:
+        render.note("Arms of dialogues are left out: they need an instruct model, --model.")
+    return cells
 
 
 def _execution(**settings: Any) -> Any:
