@@ -8,34 +8,74 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from idembench.files import sha256_json
-from idembench.protocol import Data, Execution, Lora, Measuring, Protocol, Sampling, Training
-from idembench.steps import Plan, Sources, Step, StepVersions, Subject, walk
+from idembench.protocol import Data, Execution, Learning, Lora, Measuring, Protocol, Sampling, Training
+from idembench.steps import Plan, Sources, Step, StepVersions, Subject, extends, steps_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic import BaseModel
 
-SUBJECT = Subject(model="m" * 64, pack="toyland", trait="bliss", seed=0, execution=Execution())
+SUBJECT = Subject(model="m" * 64, pack="toyland", trait="bliss", form="dialogue", seed=0, execution=Execution())
 DATA = Data(n_seed=8, n_sampled=16)
 TRAINING = Training(learning_rate=1e-3, epochs=2, batch_size=4, max_tokens=99, lora=Lora(rank=4, alpha=8))
 SAMPLING = Sampling(temperature=0.8, max_new_tokens=48)
 MEASURING = Measuring(name="quick", questions=20, repeats=2, neutral_questions=5, temperature=0.8, max_new_tokens=48)
 
 
+LEARNING = Learning(method="sft", training=TRAINING)
+SOURCES = Sources(
+    demonstrations="d" * 64, prompts="b" * 64, questions="c" * 64, neutral_questions="e" * 64, tasks="f" * 64
+)
+
+
+def make_plan(mode: str = "reset", *, subject: Subject = SUBJECT, cycles: int = 2, **changes: Any) -> Plan:
+    """A plan of a small chain."""
+    protocol = Protocol(
+        name="tiny",
+        pack="toyland",
+        method="sft",
+        mode=mode,
+        cycles=cycles,
+        data=DATA,
+        training=TRAINING,
+        sampling=SAMPLING,
+        measuring=MEASURING,
+    ).model_copy(update=changes)
+    versions = dict.fromkeys([*protocol.methods, "dpo"], 1)
+    return Plan(subject=subject, protocol=protocol, sources=SOURCES, judge="j" * 64, method_versions=versions)
+
+
+def learned(**changes: Any) -> Learning:
+    """How a cycle learns, changed."""
+    return LEARNING.model_copy(update=changes)
+
+
+def selected(subject: Subject = SUBJECT, **changes: Any) -> Step:
+    """A selection; `judge`, `prompts` and `data` change its plan, `learning` how the cycle learns."""
+    learning = changes.pop("learning", LEARNING)
+    plan = make_plan(subject=subject, **{key: changes.pop(key) for key in ("data", "control") if key in changes})
+    plan = replace(plan, **{key: changes.pop(key) for key in ("judge", "sources", "method_versions") if key in changes})
+    given: dict[str, Any] = {"cycle": 1, "own": "o" * 64, "rejected": None, "demonstrations": None, **changes}
+    return subject.selection(plan=plan, learning=learning, **given)
+
+
 def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
-    """A step of that kind, with some of its arguments changed."""
+    """A step of some kind, with some of its arguments changed."""
+    if kind == "select":
+        return selected(subject, **changes)
     arguments: dict[str, dict[str, Any]] = {
-        "seed": {"demonstrations": "d" * 64, "data": DATA},
-        "generate": {"cycle": 1, "adapter": "a" * 64, "prompts": "p" * 64, "data": DATA, "sampling": SAMPLING},
-        "train": {
+        "seed": {"cycle": 0, "demonstrations": "d" * 64, "after": 0, "n": 8},
+        "generate": {
             "cycle": 1,
-            "parent": None,
-            "rows": "r" * 64,
-            "method": "sft",
-            "method_version": 1,
-            "training": TRAINING,
+            "adapter": "a" * 64,
+            "prompts": "p" * 64,
+            "n": 16,
+            "candidates": 1,
+            "sampling": SAMPLING,
         },
+        "reject": {"cycle": 1, "adapter": "a" * 64, "prompts": "p" * 64, "n": 16, "rows": None, "sampling": SAMPLING},
+        "train": {"cycle": 1, "parent": None, "rows": "r" * 64, "method_version": 1, "learning": LEARNING},
         "measure": {
             "label": "c1",
             "adapter": "a" * 64,
@@ -55,6 +95,7 @@ def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
     make: dict[str, Callable[..., Step]] = {
         "seed": subject.seeding,
         "generate": subject.generation,
+        "reject": subject.rejection,
         "train": subject.training,
         "measure": subject.measurement,
         "judge": subject.judgement,
@@ -66,12 +107,15 @@ def variants(model: BaseModel, *, skip: tuple[str, ...] = ()) -> list[BaseModel]
     """The same settings with one field changed, for every field."""
     found: list[BaseModel] = []
     choices = {"schedule": "linear", "device": "cuda", "dtype": "bfloat16", "attention": "eager"}
+    others: dict[str, Any] = {"max_steps": 3, "stop": ["\n"], "epochs": 3}
     for name in type(model).model_fields:
         value = getattr(model, name)
         if name in skip:
             continue
         if isinstance(value, Lora):
-            found += [model.model_copy(update={name: inner}) for inner in variants(value)]
+            found += [model.model_copy(update={name: inner}) for inner in (None, *variants(value))]
+        elif name in others:
+            found.append(model.model_copy(update={name: others[name]}))
         elif isinstance(value, str):
             found.append(model.model_copy(update={name: choices[name]}))
         else:
@@ -83,7 +127,8 @@ EXECUTIONS = variants(Execution(), skip=("backend",))
 CHANGED: dict[str, list[Step]] = {
     "seed": [
         make_step("seed", demonstrations="e" * 64),
-        make_step("seed", data=Data(n_seed=9, n_sampled=16)),
+        make_step("seed", n=9),
+        make_step("seed", after=1),
         make_step("seed", replace(SUBJECT, seed=1)),
         make_step("seed", replace(SUBJECT, trait="sycophancy")),
         make_step("seed", replace(SUBJECT, pack="english")),
@@ -93,24 +138,61 @@ CHANGED: dict[str, list[Step]] = {
         *(make_step("generate", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
         make_step("generate", cycle=2),
         make_step("generate", adapter="b" * 64),
+        make_step("generate", adapter=None),
         make_step("generate", prompts="q" * 64),
-        make_step("generate", data=Data(n_seed=8, n_sampled=17)),
+        make_step("generate", n=17),
+        make_step("generate", candidates=2),
         make_step("generate", replace(SUBJECT, seed=1)),
         make_step("generate", replace(SUBJECT, trait="sycophancy")),
         make_step("generate", replace(SUBJECT, pack="english")),
+        make_step("generate", replace(SUBJECT, form="document")),
         make_step("generate", replace(SUBJECT, model="n" * 64)),
     ],
+    "reject": [
+        *(make_step("reject", sampling=one) for one in variants(SAMPLING)),
+        *(make_step("reject", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
+        make_step("reject", cycle=2),
+        make_step("reject", adapter=None),
+        make_step("reject", rows="r" * 64),
+        make_step("reject", rows="s" * 64),
+        make_step("reject", prompts="q" * 64),
+        make_step("reject", n=17),
+        make_step("reject", replace(SUBJECT, seed=1)),
+        make_step("reject", replace(SUBJECT, trait="sycophancy")),
+        make_step("reject", replace(SUBJECT, pack="english")),
+        make_step("reject", replace(SUBJECT, form="document")),
+        make_step("reject", replace(SUBJECT, model="n" * 64)),
+    ],
+    "select": [
+        make_step("select", cycle=2),
+        make_step("select", own="p" * 64),
+        make_step("select", rejected="r" * 64),
+        make_step("select", demonstrations="d" * 64),
+        make_step("select", data=DATA.model_copy(update={"original_mix": 0.5})),
+        make_step("select", data=DATA.model_copy(update={"coherence_filter": 70.0})),
+        make_step("select", control="shuffled"),
+        make_step("select", judge="k" * 64),
+        make_step("select", sources=SOURCES.model_copy(update={"prompts": "x" * 64})),
+        make_step("select", learning=learned(method="dpo")),
+        make_step("select", method_versions={"sft": 2}),
+        make_step("select", learning=learned(settings={"scorer": "length"})),
+        make_step("select", replace(SUBJECT, seed=1)),
+        make_step("select", replace(SUBJECT, trait="sycophancy")),
+        make_step("select", replace(SUBJECT, pack="english")),
+    ],
     "train": [
-        *(make_step("train", training=one) for one in variants(TRAINING)),
+        *(make_step("train", learning=learned(training=one)) for one in variants(TRAINING)),
         *(make_step("train", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
         make_step("train", cycle=2),
         make_step("train", parent="a" * 64),
         make_step("train", rows="s" * 64),
-        make_step("train", method="dpo"),
+        make_step("train", learning=learned(method="dpo")),
+        make_step("train", learning=learned(settings={"beta": 0.2})),
         make_step("train", method_version=2),
         make_step("train", replace(SUBJECT, seed=1)),
         make_step("train", replace(SUBJECT, trait="sycophancy")),
         make_step("train", replace(SUBJECT, pack="english")),
+        make_step("train", replace(SUBJECT, form="document")),
         make_step("train", replace(SUBJECT, model="n" * 64)),
     ],
     "measure": [
@@ -125,6 +207,7 @@ CHANGED: dict[str, list[Step]] = {
         make_step("measure", replace(SUBJECT, seed=1)),
         make_step("measure", replace(SUBJECT, trait="sycophancy")),
         make_step("measure", replace(SUBJECT, pack="english")),
+        make_step("measure", replace(SUBJECT, form="document")),
         make_step("measure", replace(SUBJECT, model="n" * 64)),
     ],
     "judge": [
@@ -163,8 +246,8 @@ def test_what_does_not_matter_is_in_no_key() -> None:
 
     assert make_step("measure").key == make_step("measure", measuring=renamed).key
     assert make_step("judge").key == make_step("judge", label="c2").key
-    assert make_step("seed").key == make_step("seed", data=Data(n_seed=8, n_sampled=99)).key
-    assert make_step("generate").key == make_step("generate", data=Data(n_seed=9, n_sampled=16)).key
+    assert make_step("seed").key == make_step("seed", cycle=1).key
+    assert make_step("reject", rows="r" * 64).key == make_step("reject", rows="r" * 64, n=99, prompts="q" * 64).key
 
 
 def test_demonstrations_do_not_depend_on_the_machine() -> None:
@@ -193,25 +276,6 @@ class Fake:
     digest: str
 
 
-def make_plan(mode: str = "reset", *, subject: Subject = SUBJECT, cycles: int = 2, **changes: Any) -> Plan:
-    """A plan of a small chain."""
-    protocol = Protocol(
-        name="tiny",
-        pack="toyland",
-        method="sft",
-        mode=mode,
-        cycles=cycles,
-        data=DATA,
-        training=TRAINING,
-        sampling=SAMPLING,
-        measuring=MEASURING,
-    ).model_copy(update=changes)
-    sources = Sources(
-        demonstrations="d" * 64, prompts="b" * 64, questions="c" * 64, neutral_questions="e" * 64, tasks="f" * 64
-    )
-    return Plan(subject=subject, protocol=protocol, sources=sources, judge="j" * 64, method_version=1)
-
-
 def walked(plan: Plan, *, without: tuple[str, str] | None = None) -> list[tuple[str, str, Step | None, dict[str, Any]]]:
     """Everything the walk asks for: kind, cycle, step, parents; the step named `without` is not there."""
     asked = []
@@ -237,10 +301,12 @@ ORDER = [
     ("measure", "c0"),
     ("judge", "c0"),
     ("generate", "c1"),
+    ("select", "c1"),
     ("train", "c1"),
     ("measure", "c1"),
     ("judge", "c1"),
     ("generate", "c2"),
+    ("select", "c2"),
     ("train", "c2"),
     ("measure", "c2"),
     ("judge", "c2"),
@@ -268,11 +334,13 @@ def test_who_learns_from_whom(mode: str) -> None:
             assert {"adapter": made["train", f"c{number - 1}"]} == parents
             assert step.inputs["slice"] == number
         elif kind == "train":
-            rows = made["seed" if number == 0 else "generate", cycle]
+            rows = made["seed" if number == 0 else "select", cycle]
             before = made["train", f"c{number - 1}"] if mode == "continual" and number else None
 
             assert {"rows": rows, "parent": before} == parents
             assert (rows.digest, before and before.digest) == (step.inputs["rows"], step.inputs["parent"])
+        elif kind == "select":
+            assert {"own": made["generate", cycle], "rejected": None, "demonstrations": None} == parents
         elif kind == "measure":
             assert {"adapter": None if cycle == "base" else made["train", cycle]} == parents
         elif kind == "judge":
@@ -291,7 +359,7 @@ def test_modes_share_what_does_not_depend_on_the_mode() -> None:
     reset, continual = keys(make_plan("reset")), keys(make_plan("continual"))
     shared = [place for place in ORDER if reset[place] == continual[place]]
 
-    assert ORDER[:7] == shared
+    assert ORDER[:8] == shared
 
 
 def test_a_longer_chain_begins_like_a_shorter_one() -> None:
@@ -330,6 +398,7 @@ def test_another_sampling_temperature_keeps_cycle_zero() -> None:
         (("train", "c0"), ORDER[4:]),
         (("measure", "c1"), [("judge", "c1")]),
         (("generate", "c1"), ORDER[7:]),
+        (("select", "c1"), ORDER[8:]),
         (("train", "c2"), [("measure", "c2"), ("judge", "c2")]),
     ],
 )
@@ -342,3 +411,133 @@ def test_what_follows_a_missing_step_is_unknown(
 
     assert ORDER == [(kind, cycle) for kind, cycle, _, _ in asked]
     assert unknown == [(kind, cycle) for kind, cycle, step, _ in asked if step is None]
+
+
+# -- pairs, mixes, controls -----------------------------------------------------------------------
+
+
+PAIRS = {"method": "dpo", "rejected": "base", "settings": {"beta": 0.1}}
+SEEDED_BY_SFT = {**PAIRS, "seeding": LEARNING}
+
+
+def kinds(plan: Plan, cycle: str) -> list[str]:
+    """Kinds of steps of one cycle, in order."""
+    return [kind for kind, at, _, _ in walked(plan) if at == cycle]
+
+
+def parents_of(plan: Plan, kind: str, cycle: str) -> dict[str, Any]:
+    """What one step is given."""
+    return next(parents for at, label, _, parents in walked(plan) if (at, label) == (kind, cycle))
+
+
+def test_pairs_are_made_where_a_method_learns_from_them() -> None:
+    """A chain seeded by preferences samples losers in cycle 0 too; one seeded by rows from cycle 1 on."""
+    by_pairs, by_rows = make_plan(**PAIRS), make_plan(**SEEDED_BY_SFT)
+
+    assert ["seed", "reject", "select", "train", "measure", "judge"] == kinds(by_pairs, "c0")
+    assert ["seed", "train", "measure", "judge"] == kinds(by_rows, "c0")
+    assert ["generate", "reject", "select", "train", "measure", "judge"] == kinds(by_rows, "c1")
+
+
+@pytest.mark.parametrize("mode", ["reset", "continual"])
+def test_who_loses(mode: str) -> None:
+    """`base` lets the base model lose in every cycle, `previous` the generation before the winner, the base at first."""
+    base = make_plan(mode, cycles=3, **SEEDED_BY_SFT)
+    previous = make_plan(mode, cycles=3, **{**SEEDED_BY_SFT, "rejected": "previous"})
+    made = keys(previous)
+
+    assert [None] * 3 == [parents_of(base, "reject", f"c{n}")["adapter"] for n in (1, 2, 3)]
+    assert [None, *(Fake(sha256_json(made["train", f"c{n}"])) for n in (0, 1))] == [
+        parents_of(previous, "reject", f"c{n}")["adapter"] for n in (1, 2, 3)
+    ]
+
+
+def test_arms_share_the_base_models_losers() -> None:
+    """What the base model says to a cycle's prompts is sampled once for reset, continual and any beta."""
+    plans = [
+        make_plan(mode, **{**SEEDED_BY_SFT, "settings": {"beta": beta}})
+        for mode, beta in (("reset", 0.1), ("continual", 0.1), ("reset", 0.3))
+    ]
+
+    assert all(1 == len({keys(plan)["reject", cycle] for plan in plans}) for cycle in ("c1", "c2"))
+
+
+def test_seeding_by_rows_is_shared_with_supervised_chains() -> None:
+    """A preference chain that is seeded as a supervised one has the base, cycle 0 and its first answers in common."""
+    supervised, preferred = keys(make_plan()), keys(make_plan(**SEEDED_BY_SFT))
+
+    assert ORDER[:7] == [place for place in ORDER if supervised[place] == preferred.get(place)]
+
+
+def test_demonstrations_join_later_cycles_where_they_are_mixed_in() -> None:
+    """With a mix every later selection is given the demonstrations of cycle 0; without one, none."""
+    plan = make_plan(data=DATA.model_copy(update={"original_mix": 0.25}))
+    seeds = Fake(sha256_json(keys(plan)["seed", "c0"]))
+
+    assert [seeds, seeds] == [parents_of(plan, "select", cycle)["demonstrations"] for cycle in ("c1", "c2")]
+
+
+UNSEEDED = {"control": "unseeded", "data": DATA.model_copy(update={"n_seed": 0})}
+
+
+@pytest.mark.parametrize("mode", ["reset", "continual"])
+def test_an_unseeded_chain_measures_the_base_twice_and_learns_from_it(mode: str) -> None:
+    """Cycle 0 is the base model, measured under a seed of its own; cycle 1 learns from what the base model says."""
+    plan = make_plan(mode, **UNSEEDED)
+    made = keys(plan)
+
+    assert ["measure", "judge"] == kinds(plan, "c0")
+    assert {"adapter": None} == parents_of(plan, "measure", "c0") == parents_of(plan, "generate", "c1")
+    assert made["measure", "base"] != made["measure", "c0"]
+    assert None is parents_of(plan, "train", "c1")["parent"]
+
+
+def test_fresh_data_draws_other_demonstrations_for_every_cycle() -> None:
+    """Every cycle has a slice of the seed's one order: n_seed first, then n_sampled each, none twice."""
+    plan = make_plan(control="fresh-data")
+    drawn = [step for kind, _, step, _ in walked(plan) if kind == "seed" and step is not None]
+
+    assert ["seed", "select", "train", "measure", "judge"] == kinds(plan, "c1")
+    assert [(0, 8), (8, 16), (24, 16)] == [(step.inputs["after"], step.inputs["n"]) for step in drawn]
+
+
+def test_a_frozen_chain_measures_the_seeded_model_again_and_again() -> None:
+    """After cycle 0 nothing is trained or sampled; every measurement is of cycle 0's model, under its own seed."""
+    plan = make_plan(control="frozen")
+    made = keys(plan)
+    seeded = Fake(sha256_json(made["train", "c0"]))
+
+    assert [["measure", "judge"]] * 2 == [kinds(plan, cycle) for cycle in ("c1", "c2")]
+    assert [{"adapter": seeded}] * 3 == [parents_of(plan, "measure", cycle) for cycle in ("c0", "c1", "c2")]
+    assert 4 == len({made["measure", label] for label in ("base", "c0", "c1", "c2")})
+
+
+def test_shuffling_parts_at_the_selection() -> None:
+    """The shuffled control shares everything with its arm up to what cycle 1 selects."""
+    arm, control = keys(make_plan()), keys(make_plan(control="shuffled"))
+
+    assert ORDER[:7] == [place for place in ORDER if arm[place] == control[place]]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, PAIRS, SEEDED_BY_SFT, UNSEEDED, {"control": "frozen"}, {"control": "fresh-data"}]
+)
+def test_steps_are_listed_as_they_are_walked(changes: dict[str, Any]) -> None:
+    """Counting the steps of a chain, none of which is there, names those that a run takes, in order."""
+    plan = make_plan("continual", **changes)
+
+    assert [(kind, cycle) for kind, cycle, _, _ in walked(plan)] == steps_of(plan)
+
+
+def test_a_chain_of_no_cycles_seeds_and_measures() -> None:
+    """With 0 cycles the walk ends at the seeded model's measurement: what a calibration needs."""
+    assert ORDER[:6] == steps_of(make_plan(cycles=0))
+
+
+@pytest.mark.parametrize(
+    ("longer", "shorter", "expected"),
+    [("abc", "ab", True), ("ab", "ab", True), ("ab", "abc", False), ("axc", "ab", False)],
+)
+def test_a_chain_extends_what_it_begins_with(longer: str, shorter: str, expected: bool) -> None:
+    """Keys that begin with all of another's are the same chain, taken further."""
+    assert expected == extends(list(longer), list(shorter))
