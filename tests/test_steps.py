@@ -538,6 +538,6 @@ def test_a_chain_of_no_cycles_seeds_and_measures() -> None:
     ("longer", "shorter", "expected"),
     [("abc", "ab", True), ("ab", "ab", True), ("ab", "abc", False), ("axc", "ab", False)],
 )
-def test_a_chain_extends_what_it_begins_with(longer: str, shorter: str, expected: bool) -> None:
+def test_a_chain_extends_what_it_begins_with(longer: str, shorter: str, *, expected: bool) -> None:
     """Keys that begin with all of another's are the same chain, taken further."""
     assert expected == extends(list(longer), list(shorter))
