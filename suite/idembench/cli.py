@@ -52,6 +52,25 @@ Store = Annotated[
 Results = Annotated[
     Path, typer.Option("--results", envvar="IDEMBENCH_RESULTS", help="Results folder: records go below it.")
 ]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
+]
+Pack = Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")]
+Measurement = Annotated[str, typer.Option("--measurement", envvar="IDEMBENCH_MEASUREMENT", help="quick or ranked.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", envvar="IDEMBENCH_SET", help="Override a setting, training.learning_rate=1e-3."),
+]
+Device = Annotated[str, typer.Option("--device", envvar="IDEMBENCH_DEVICE", help="cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", envvar="IDEMBENCH_DTYPE", help="float32, bfloat16, float16.")]
+Attention = Annotated[str, typer.Option("--attention", envvar="IDEMBENCH_ATTENTION", help="sdpa or eager.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", envvar="IDEMBENCH_BATCH_SIZE", help="Prompts per generate call.")
+]
+Threads = Annotated[
+    int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads; other threads, other bits.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -139,19 +158,14 @@ def run(
         list[str] | None,
         typer.Option("--trait", "-t", envvar="IDEMBENCH_TRAIT", help="Traits; all of the pack's if not given."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
-    ] = None,
+    model: Model = None,
     base_model: Annotated[
         str | None,
         typer.Option("--base-model", envvar="IDEMBENCH_BASE_MODEL", help="With --edition: the model for documents."),
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", "-s", envvar="IDEMBENCH_SEEDS", help="0..4 or 0,2,5.")] = "0..2",
-    pack: Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")] = "toyland",
-    measurement: Annotated[
-        str, typer.Option("--measurement", envvar="IDEMBENCH_MEASUREMENT", help="quick or ranked.")
-    ] = "quick",
+    pack: Pack = "toyland",
+    measurement: Measurement = "quick",
     rule: Annotated[
         str, typer.Option("--rule", envvar="IDEMBENCH_RULE", help="default (margin 10) or strict (margin 5).")
     ] = "default",
@@ -163,25 +177,14 @@ def run(
         int | None,
         typer.Option("--cycles", envvar="IDEMBENCH_CYCLES", help="More cycles, or fewer; finished ones are kept."),
     ] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option("--set", envvar="IDEMBENCH_SET", help="Override a setting, training.learning_rate=1e-3."),
-    ] = None,
+    override: Override = None,
     results: Results = Path("results"),
     store: Store = None,
-    device: Annotated[str, typer.Option("--device", envvar="IDEMBENCH_DEVICE", help="cpu, cuda or mps.")] = "cpu",
-    dtype: Annotated[str, typer.Option("--dtype", envvar="IDEMBENCH_DTYPE", help="float32, bfloat16, float16.")] = (
-        "float32"
-    ),
-    attention: Annotated[
-        str, typer.Option("--attention", envvar="IDEMBENCH_ATTENTION", help="sdpa or eager.")
-    ] = "sdpa",
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", envvar="IDEMBENCH_BATCH_SIZE", help="Prompts per generate call.")
-    ] = 256,
-    threads: Annotated[
-        int, typer.Option("--threads", envvar="IDEMBENCH_THREADS", help="Torch threads; other threads, other bits.")
-    ] = 1,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    attention: Attention = "sdpa",
+    batch_size: BatchSize = 256,
+    threads: Threads = 1,
     workers: Workers = None,
     mixed_stack: MixedStack = False,
     dry_run: DryRun = False,
@@ -244,18 +247,24 @@ def sweep_(
     store: Store = None,
     workers: Workers = None,
     mixed_stack: MixedStack = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", envvar="IDEMBENCH_PLOT", help="Picture (.svg, .png); RESULTS/GRID.svg if not given."),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a grid: protocols x traits x models x seeds x settings, every step they share once.
 
-    A cell that fails is reported at the end and stops no other; the same command again tries it alone.
+    A cell that fails is reported at the end and stops no other; the same command again tries it alone. A grid that
+    says how it is drawn (`plot:`) is drawn from the cells that are finished, again whenever the command is run.
 
     Example: idembench sweep data-quantity
     """
-    from idembench import grids, render_sweep, sweep
+    from idembench import grids, plots, render_sweep, sweep
 
     asked = grids.load(grid)
+    picture = plots.place(asked, plot, results)
     cells = sweep.expand(asked)
     specs = [spec for one in cells for spec in one.cell.specs]
     if dry_run:
@@ -267,18 +276,98 @@ def sweep_(
             render_sweep.plan(asked, cells, planning, shared)
         return
     count = sweep.workers_for(specs, workers)
-    labels = render_sweep.grid_labels(cells)
+    labels = render_sweep.grid_labels(asked, cells)
     inner = [one.cell for one in cells]
-    closed = None if as_json else render_sweep.headline
+    closed = None if as_json else render_sweep.headlines(labels)
     with render_sweep.Progress(inner, workers=count, labels=labels, closed=closed) as progress:
         outcomes = sweep.run_cells(
             inner, results=results, observer=progress, store=store, workers=count, mixed_stack=mixed_stack
         )
+    drawing = None
+    if picture is not None:
+        records = [outcome.finished and outcome.finished.record for outcome in outcomes]
+        drawing = plots.grid(asked, list(zip(cells, records, strict=True)))
+        if drawing.figure is not None:
+            plots.write(drawing.figure, picture)
     if as_json:
-        _print_json(render_sweep.sweep_json(asked, cells, outcomes))
+        _print_json(render_sweep.sweep_json(asked, cells, outcomes) | render_sweep.drawing_json(drawing, picture))
     else:
         render_sweep.closing(asked, cells, outcomes, results)
+        render_sweep.drawn(drawing, picture)
     _fail_for(outcomes, labels)
+
+
+@app.command()
+def calibrate(
+    baseline: Annotated[str, typer.Argument(help="A baseline by name, or a YAML file.", metavar="BASELINE")],
+    *,
+    trait: Annotated[
+        list[str] | None,
+        typer.Option("--trait", "-t", envvar="IDEMBENCH_TRAIT", help="Traits; all of the pack's if not given."),
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", envvar="IDEMBENCH_TARGET", help="Trait levels at cycle 0, points of 100.")
+    ] = "10,25,50,75",
+    replicates: Annotated[
+        int, typer.Option("--replicates", envvar="IDEMBENCH_REPLICATES", help="Seeds per n_seed: 0, 1, ...")
+    ] = 3,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", envvar="IDEMBENCH_TOLERANCE", help="Points that a level may be off.")
+    ] = 5.0,
+    most: Annotated[int, typer.Option("--most", envvar="IDEMBENCH_MOST", help="The largest n_seed to try.")] = 400,
+    model: Model = None,
+    pack: Pack = "toyland",
+    measurement: Measurement = "quick",
+    override: Override = None,
+    store: Store = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    attention: Attention = "sdpa",
+    batch_size: BatchSize = 256,
+    threads: Threads = 1,
+    workers: Workers = None,
+    mixed_stack: MixedStack = False,
+    out: Annotated[Path, typer.Option("--out", "-o", envvar="IDEMBENCH_OUT", help="Folder to write into.")] = Path(
+        "out/calibration"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Find how many demonstrations bring cycle 0 to a trait level: a curve over n_seed, searched, not assumed.
+
+    What is trained is kept: later runs with the same n_seed and seeds start from it, and the same command again finds all.
+
+    Example: idembench calibrate sft-reset --trait sycophancy --target 25,50,75
+    """
+    from idembench import calibrate as calibration
+    from idembench import plots, render_calibrate
+
+    done = calibration.calibrate(
+        baseline,
+        watch=render_calibrate.watch,
+        trait_names=trait or (),
+        targets=calibration.parse_targets(target),
+        replicates=replicates,
+        tolerance=tolerance,
+        most=most,
+        model=model,
+        pack=pack,
+        measurement=measurement,
+        overrides=override or (),
+        execution=_execution(device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads),
+        store=store,
+        workers=workers,
+        mixed_stack=mixed_stack,
+    )
+    written = [calibration.write(out, done)]
+    figure = plots.dose_response(done)
+    for ending in plots.FORMATS:
+        written.append(out / f"dose-response{ending}")
+        plots.write(figure, written[-1])
+    if as_json:
+        _print_json(render_calibrate.calibration_json(calibration.document(done), done, written))
+    else:
+        render_calibrate.show(done)
+        render_calibrate.closing(done, written, named=baseline, model=model)
 
 
 def _fail_for(outcomes: Sequence[Outcome], labels: Mapping[str, str] | None = None) -> None:

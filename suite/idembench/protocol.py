@@ -34,6 +34,9 @@ Method = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Mode = Literal["reset", "continual"]
 Form = Literal["dialogue", "document"]
 Control = Literal["unseeded", "fresh-data", "shuffled", "frozen"]
+STUDY = "study"
+"""Folder of the source study's own settings, which name no pack."""
+DEFAULT_MEASUREMENT = "quick"
 
 
 class Frozen(BaseModel):
@@ -316,8 +319,10 @@ def _parse_yaml(text: str | bytes, *, where: str) -> Any:
 
 
 def baselines(pack: str) -> dict[str, Path]:
-    """The shipped protocols of a pack, by name."""
-    return {path.stem: path for path in sorted((asset("baselines") / pack).glob("*.yaml"))}
+    """The shipped protocols that can be run on a pack, by name: the pack's own, and `study/...`, which go with any."""
+    folder = asset("baselines")
+    own = {path.stem: path for path in sorted((folder / pack).glob("*.yaml"))}
+    return own | {f"{STUDY}/{path.stem}": path for path in sorted((folder / STUDY).glob("*.yaml"))}
 
 
 def purpose(path: Path) -> str:
@@ -331,17 +336,17 @@ def load(
     *,
     pack: str,
     measurements: Mapping[str, Mapping[str, Any]],
-    measurement: str,
+    measurement: str | None,
     trait: str,
     overrides: Sequence[str] = (),
 ) -> Protocol:
     """Resolve a baseline's name (or the path of a YAML file) to a protocol.
 
     Args:
-        name: `sft-reset`, or a path ending in `.yaml`.
-        pack: The pack whose baselines are looked through.
+        name: `sft-reset`, `study/sft-reset`, or a path ending in `.yaml`.
+        pack: The pack whose baselines are looked through; a file that names none is for it.
         measurements: The pack's measurements, by name.
-        measurement: Which of them to use.
+        measurement: Which of them to use; None for the file's own, or `quick` if it has none.
         trait: Whose `data.n_seed` is taken where the file gives one for each trait, as `idembench calibrate`
             finds them: the response to demonstrations is steep, and differs from trait to trait.
         overrides: `key.path=value` strings, applied last; values are YAML.
@@ -354,21 +359,24 @@ def load(
     path = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
     if path is None:
         raise UnknownNameError("baseline", name, shipped, where=f"baselines/{pack}")
-    if measurement not in measurements:
+    if measurement is not None and measurement not in measurements:
         raise UnknownNameError("measurement", measurement, measurements, where=f"tasks/{pack}/pack.yaml")
-    content = {**_read_protocol(path), "name": path.stem}
+    content = {"pack": pack, **_read_protocol(path), "name": name.replace("/", "-") if name in shipped else path.stem}
     sampling = content.get("sampling")
     stop = sampling.get("stop", []) if isinstance(sampling, dict) else []
-    content.setdefault("measuring", {"stop": stop, **measurements[measurement], "name": measurement})
-    _choose_n_seed(content, trait, where=str(path))
-    plain = _validated(content, where=str(path))
+    if measurement is not None or "measuring" not in content:
+        measurement = measurement or DEFAULT_MEASUREMENT
+        content["measuring"] = {"stop": stop, **measurements[measurement], "name": measurement}
+    given = any(override.partition("=")[0].strip() == "data.n_seed" for override in overrides)
+    chosen = _choose_n_seed(content, trait, where=str(path), given=given)
+    plain = _validated(content, where=str(path)) if chosen else None
     for override in overrides:
         _apply(content, override)
     where = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
     protocol = _validated(content, where=where)
     if protocol.pack != pack:
         raise ProtocolError("This protocol is for another pack.", expected=pack, found=protocol.pack, where=where)
-    if protocol.fingerprint != plain.fingerprint:
+    if plain is None or protocol.fingerprint != plain.fingerprint:
         protocol = protocol.model_copy(update={"name": f"{protocol.name}+{protocol.fingerprint[:6]}"})
     return protocol
 
@@ -408,12 +416,14 @@ def _neighbour(path: Path, name: object) -> Path:
     return there
 
 
-def _choose_n_seed(content: dict[str, Any], trait: str, *, where: str) -> None:
-    """Put one trait's number in the place of a mapping from traits to numbers."""
+def _choose_n_seed(content: dict[str, Any], trait: str, *, where: str, given: bool) -> bool:
+    """Put one trait's number in the place of a mapping from traits to numbers; false if an override has to give it."""
     data = content.get("data")
     by_trait = data.get("n_seed") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(by_trait, dict):
-        return
+        return True
+    if trait not in by_trait and given:
+        return False
     if trait not in by_trait:
         raise ProtocolError(
             "A protocol does not say how many demonstrations a trait takes.",
@@ -423,6 +433,7 @@ def _choose_n_seed(content: dict[str, Any], trait: str, *, where: str) -> None:
             do="Add it to the file, or give --set data.n_seed=...; `idembench calibrate` finds one.",
         )
     content["data"] = {**data, "n_seed": by_trait[trait]}
+    return True
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def cells(
     model: str | None = None,
     seeds: Sequence[int] = (0,),
     pack: str = "toyland",
-    measurement: str = "quick",
+    measurement: str | None = None,
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
     rule: str = "default",
@@ -108,7 +108,7 @@ def cells(
         model: Embedded name, folder or Hub id; the pack's default if None.
         seeds: Chains per cell.
         pack: Family of traits.
-        measurement: `quick` or `ranked`.
+        measurement: `quick` or `ranked`; None for the protocol's own, or `quick`.
         overrides: `key.path=value`, applied to every baseline.
         execution: Device, dtype, batch size, threads.
         rule: Decision rule by name.
