@@ -115,7 +115,7 @@ def test_a_failed_cell_exits_with_its_error_and_keeps_the_others(
 
     assert (3, 3) == (said.code, machine.code)
     assert 1 == said.err.count("error  A step in the store is broken")
-    assert "stopped   sft-reset cycles=2" in said.err
+    assert "stopped   sft-reset data.n_sampled=1" in said.err
     assert "the same command again" in said.err
     assert "failed" in said.out
     assert 1 == len(find_records(tmp_path / "results"))

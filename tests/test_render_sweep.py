@@ -155,6 +155,17 @@ def test_a_record_is_shown_between_two_tables(
     assert "steps made, 0 found in the store" in terminal.getvalue()
 
 
+def test_a_finished_cell_of_a_grid_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A cell's line says what the grid varies and the four statements."""
+    labels = render_sweep.grid_labels(GRID, IN_GRID)
+
+    (done,) = run([CELLS[0]], tmp_path, render_sweep.Progress([CELLS[0]], closed=render_sweep.headlines(labels)))
+
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "record: " in line)
+    assert line.startswith("sft-reset data.n_sampled=12 · sycophancy · record: seeding ")
+    assert done.finished.record.analysis.chain_law.coherence.value == line.rpartition(" ")[2]
+
+
 # -- the end --------------------------------------------------------------------------------------
 
 
@@ -232,5 +243,5 @@ def test_a_spec_is_labelled_by_what_it_is() -> None:
     spec = make_spec(seed=3)
 
     assert f"{spec.protocol.name} · sycophancy · seed 3" == render_sweep.chain_label(spec)
-    labels = render_sweep.grid_labels(IN_GRID)
+    labels = render_sweep.grid_labels(GRID, IN_GRID)
     assert "sft-reset data.n_sampled=12 · sycophancy · seed 1" == labels[CELLS[0].specs[1].id]

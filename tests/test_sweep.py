@@ -118,6 +118,17 @@ def test_both_workers_work_and_events_name_them(swept: tuple[Path, Watch, list[s
     assert 4 == len(watch.told("began")) == len(watch.told("ended"))
 
 
+def test_a_worker_ends_a_chain_before_it_begins_another(
+    swept: tuple[Path, Watch, list[sweep.Outcome], Troubled],
+) -> None:
+    """What an observer is told of each worker alternates between one chain's beginning and its end."""
+    _, watch, _, _ = swept
+
+    for worker in (0, 1):
+        told = [event[0] for event in watch.events if event[0] in ("began", "ended") and event[1] == worker]
+        assert ["began", "ended"] * (len(told) // 2) == told
+
+
 def test_no_worker_outlives_its_sweep(swept: tuple[Path, Watch, list[sweep.Outcome], Troubled]) -> None:
     """After a sweep no worker process is left."""
     assert [] == multiprocessing.active_children()
@@ -304,6 +315,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupt", "kill"])
 def test_a_sweep_that_is_stopped_leaves_whole_steps_and_no_worker(tmp_path: Path, how: signal.Signals) -> None:
     """Ctrl-C, which the terminal sends to all processes, or a killed parent ends every worker within seconds."""

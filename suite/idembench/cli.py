@@ -285,7 +285,7 @@ def sweep_(
         )
     drawing = None
     if picture is not None:
-        records = [outcome.finished and outcome.finished.record for outcome in outcomes]
+        records = [None if one.finished is None else one.finished.record for one in outcomes]
         drawing = plots.grid(asked, list(zip(cells, records, strict=True)))
         if drawing.figure is not None:
             plots.write(drawing.figure, picture)

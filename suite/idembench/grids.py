@@ -33,7 +33,7 @@ from idembench.files import asset
 from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 MOST_SEEDS = 1000
 MOST_VARIANTS = 10_000
@@ -114,8 +114,13 @@ class Grid(Frozen):
 
     @property
     def varied(self) -> list[str]:
-        """The settings that the grid varies, in the order of the file."""
-        return list(dict.fromkeys([*(key for cell in self.cells or [] for key in cell), *self.set]))
+        """The settings that are not the same in all cells, in the order of the file."""
+        together = self.cells or []
+        keys = dict.fromkeys(key for cell in together for key in cell)
+        return [
+            *(key for key in keys if any(key not in cell or cell[key] != together[0].get(key) for cell in together)),
+            *(key for key, values in self.set.items() if len(values) > 1),
+        ]
 
     @property
     def variants(self) -> list[Variant]:
@@ -162,9 +167,10 @@ class Variant:
         """The settings as `--set` takes them."""
         return [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
 
-    def describe(self) -> str:
-        """For people: the baseline and what is set."""
-        return " ".join([self.baseline, *([self.model] if self.model else []), *self.overrides])
+    def describe(self, only: Collection[str] | None = None) -> str:
+        """For people: baseline, model and what is set, or of that the settings in `only`."""
+        set_here = [f"{key}={json.dumps(value)}" for key, value in self.settings.items() if only is None or key in only]
+        return " ".join([self.baseline, *([self.model] if self.model else []), *set_here])
 
 
 def shipped() -> dict[str, Path]:

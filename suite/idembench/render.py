@@ -61,7 +61,7 @@ def clean(text: str) -> str:
 
 def note(text: str) -> None:
     """Say something that is no result."""
-    err.print(Text(text))
+    err.print(Text(text), soft_wrap=True)
 
 
 def error(problem: IdembenchError) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from idembench.errors import IdembenchError
     from idembench.grids import Grid
+    from idembench.plots import Drawing
     from idembench.runs import Cell
     from idembench.steps import Step
     from idembench.sweep import ChainResult, GridCell, Outcome, Planning, Sharing
@@ -69,6 +70,7 @@ class Progress:
         workers: int = 1,
         labels: Mapping[str, str] | None = None,
         closed: Callable[[Outcome], None] | None = None,
+        records: bool = True,
     ) -> None:
         """Count the different steps of all chains.
 
@@ -77,8 +79,9 @@ class Progress:
             workers: By how many processes.
             labels: Names to show, by a chain's id; protocol, trait and seed where there is none.
             closed: Prints a cell's outcome; the live table makes room for it.
+            records: Whether cells end in records, which are then counted.
         """
-        self._labels, self._print, self._workers = labels or {}, closed, workers
+        self._labels, self._print, self._workers, self._records = labels or {}, closed, workers, records
         self._cells, self._done, self._failed = len(cells), 0, 0
         self._made = self._found = 0
         self._names: dict[str, list[str]] = {}
@@ -172,7 +175,7 @@ class Progress:
 
     def _totals(self) -> str:
         left = self._cells - self._done - self._failed
-        parts = [f"records: {self._done} done, {self._failed} failed, {left} left"]
+        parts = [f"records: {self._done} done, {self._failed} failed, {left} left"] if self._records else []
         parts.append(f"steps: {self._made} made, {self._found} found, {len(self._missing())} left")
         if eta := self._eta():
             parts.append(eta)
@@ -195,10 +198,10 @@ def chain_label(spec: ChainSpec) -> str:
     return f"{spec.protocol.name} · {spec.trait.name} · seed {spec.seed}"
 
 
-def grid_labels(cells: Sequence[GridCell]) -> dict[str, str]:
-    """Names of a grid's chains by id: what the grid sets, not the fingerprint that it leads to."""
+def grid_labels(grid: Grid, cells: Sequence[GridCell]) -> dict[str, str]:
+    """Names of a grid's chains by id: what the grid varies, not the fingerprint that it leads to."""
     return {
-        spec.id: f"{one.variant.describe()} · {spec.trait.name} · seed {spec.seed}"
+        spec.id: f"{one.variant.describe(only=grid.varied)} · {spec.trait.name} · seed {spec.seed}"
         for one in cells
         for spec in one.cell.specs
     }
@@ -214,11 +217,16 @@ def show(outcome: Outcome) -> None:
         err.print(Text(made_of(outcome.finished), style="dim"))
 
 
-def headline(outcome: Outcome) -> None:
-    """One line about a cell that is done, on stderr."""
-    if outcome.finished is not None:
-        record = outcome.finished.record
-        note(clean(f"{record.protocol.name} · {record.trait}: {record.analysis.headline}"))
+def headlines(labels: Mapping[str, str]) -> Callable[[Outcome], None]:
+    """Prints a line about each cell of a grid that is done, on stderr."""
+
+    def headline(outcome: Outcome) -> None:
+        if outcome.finished is not None:
+            cell, _, _ = labels[outcome.cell.specs[0].id].rpartition(" · ")
+            said = ", ".join(f"{name} {one.value}" for name, one in statements(verdict(outcome.finished.record)))
+            note(clean(f"{cell} · record: {said}"))
+
+    return headline
 
 
 def closing(grid: Grid, cells: Sequence[GridCell], outcomes: Sequence[Outcome], results: Path) -> None:
@@ -251,6 +259,26 @@ def closing(grid: Grid, cells: Sequence[GridCell], outcomes: Sequence[Outcome], 
     if done:
         err.print(f"  idembench verify {results}", soft_wrap=True)
         err.print(f"  idembench board build {results} --out out/board", soft_wrap=True)
+
+
+def drawn(drawing: Drawing | None, picture: Path | None) -> None:
+    """Say where a grid's picture is, and which cells are not in it."""
+    if drawing is None:
+        return
+    if drawing.figure is None:
+        note("No picture: there is no finished cell to draw.")
+    else:
+        err.print(f"Drew {drawing.drawn} of {drawing.drawn + len(drawing.missing)} cells: {picture}", soft_wrap=True)
+    for cell in drawing.missing:
+        err.print(Text(clean(f"  not drawn  {cell}"), style="dim"), soft_wrap=True)
+
+
+def drawing_json(drawing: Drawing | None, picture: Path | None) -> dict[str, Any]:
+    """The same for machines; nothing where there is none."""
+    if drawing is None:
+        return {}
+    path = None if drawing.figure is None else str(picture)
+    return {"plot": {"path": path, "drawn": drawing.drawn, "missing": drawing.missing}}
 
 
 def _grid_table(grid: Grid) -> Table:

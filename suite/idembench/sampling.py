@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import decoding, loading
+from idembench import loading
 from idembench.errors import DataError, Diverged
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, ti
 def _open(model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form) -> Sampler:
     import torch
     from lm_eval.models.huggingface import HFLM
+
+    from idembench import decoding
 
     tokenizer = loading.load_tokenizer(model, form=form)
     whole = adapter is not None and not (adapter / "adapter_config.json").exists()

@@ -11,7 +11,6 @@ Knows nothing about terminals; torch is loaded in the workers only.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +26,7 @@ from idembench.work import TorchEngine
 from idembench.workers import Pool, attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -192,44 +191,39 @@ def _each_chain(
     waiting = [numbers[0] for numbers in same.values()]
     # A worker takes a second to start and to import; what is only to be found again is found here.
     here = waiting if workers == 1 else [number for number in waiting if _seems_finished(specs[number], store)]
-    with Pool(workers, store=store, engine=engine, mixed_stack=mixed_stack) as pool:
-        attempts = itertools.chain(
-            _here(specs, here, store=store, observer=observer, mixed_stack=mixed_stack, engine=engine),
-            _in_workers(specs, [number for number in waiting if number not in set(here)], observer, pool),
-        )
-        for number, worker, done in attempts:
-            for twin in same[specs[number].id]:
-                # What was made was made once, whoever else asked for it.
-                run = replace(done.run, made=0, timers=Timers()) if done.run and twin != number else done.run
-                wall_s = done.wall_s if twin == number else 0.0
-                result = ChainResult(spec=specs[twin], run=run, error=done.error, wall_s=wall_s)
-                observer.ended(worker, result)
-                yield twin, result
 
+    def settle(number: int, worker: int, done: Attempt) -> list[tuple[int, ChainResult]]:
+        """The results of a chain and of those equal to it, told to the observer."""
+        results = []
+        for twin in same[specs[number].id]:
+            # What was made was made once, whoever else asked for it.
+            run = replace(done.run, made=0, timers=Timers()) if done.run and twin != number else done.run
+            wall_s = done.wall_s if twin == number else 0.0
+            results.append((twin, ChainResult(spec=specs[twin], run=run, error=done.error, wall_s=wall_s)))
+        observer.ended(worker, results[0][1])
+        return results
 
-def _here(
-    specs: Sequence[ChainSpec],
-    numbers: Sequence[int],
-    *,
-    store: Path,
-    observer: SweepObserver,
-    mixed_stack: bool,
-    engine: Engine,
-) -> Iterator[tuple[int, int, Attempt]]:
-    """Run chains in this process, one after the other: number, worker 0, what came of it."""
-    inner = _Numbered(0, observer)
-    for number in numbers:
+    for number in here:
         observer.began(0, specs[number])
-        yield number, 0, attempt(specs[number], store=store, engine=engine, observer=inner, mixed_stack=mixed_stack)
+        inner = _Numbered(0, observer)
+        done = attempt(specs[number], store=store, engine=engine, observer=inner, mixed_stack=mixed_stack)
+        yield from settle(number, 0, done)
+    left = [number for number in waiting if number not in set(here)]
+    with Pool(workers, store=store, engine=engine, mixed_stack=mixed_stack) as pool:
+        yield from _in_workers(specs, left, observer, pool, settle)
 
 
 def _in_workers(
-    specs: Sequence[ChainSpec], numbers: Sequence[int], observer: SweepObserver, pool: Pool
-) -> Iterator[tuple[int, int, Attempt]]:
-    """Run chains in worker processes: number, worker, what came of it, as they end."""
+    specs: Sequence[ChainSpec],
+    numbers: Sequence[int],
+    observer: SweepObserver,
+    pool: Pool,
+    settle: Callable[[int, int, Attempt], list[tuple[int, ChainResult]]],
+) -> Generator[tuple[int, ChainResult], None, None]:
+    """Run chains in worker processes; what `settle` makes of each, as they end."""
     waiting = list(numbers)
     busy: dict[int, int] = {}
-    ended: list[tuple[int, int, Attempt]] = []
+    ended: list[tuple[int, ChainResult]] = []
     while waiting or busy or ended:
         while waiting and len(busy) < pool.count:
             groups = {group(specs[number]) for number in busy.values()}
@@ -240,13 +234,15 @@ def _in_workers(
             pool.give(worker, specs[number])
         # Only now, with all workers at work, is there time for what the caller does with a result.
         yield from ended
-        said = pool.wait() if busy else []
-        for worker, one in said:
-            if one.step is not None and one.facts is None:
-                observer.started(worker, specs[busy[worker]], one.step)
-            elif one.step is not None and one.facts is not None:
-                observer.finished(worker, specs[busy[worker]], one.step, one.facts, found=one.found)
-        ended = [(busy.pop(worker), worker, one.attempt) for worker, one in said if one.attempt is not None]
+        ended = []
+        for worker, said in pool.wait() if busy else ():
+            spec = specs[busy[worker]]
+            if said.attempt is not None:
+                ended += settle(busy.pop(worker), worker, said.attempt)
+            elif said.step is not None and said.facts is None:
+                observer.started(worker, spec, said.step)
+            elif said.step is not None and said.facts is not None:
+                observer.finished(worker, spec, said.step, said.facts, found=said.found)
 
 
 def group(spec: ChainSpec) -> Group:
