@@ -223,7 +223,8 @@ def run(
             rule=rule,
         )
     if dry_run:
-        plans = [(cell, runs.plan(cell, store=store, mixed_stack=mixed_stack)) for cell in cells]
+        every = [one for cell in cells for one in cell.with_control]
+        plans = [(cell, runs.plan(cell, store=store, mixed_stack=mixed_stack)) for cell in _once(every)]
         _print_json(render.plan_json(plans)) if as_json else render.plan(plans)
         return
     count = sweep.workers_for([spec for cell in cells for spec in cell.all_specs], workers)
@@ -570,6 +571,11 @@ def toyland_build(
 
 
 # -- parsing --------------------------------------------------------------------------------------
+
+
+def _once(cells: list[Any]) -> list[Any]:
+    """Cells without those that repeat another's chains: a control stands beside several records."""
+    return list({tuple(spec.id for spec in cell.specs): cell for cell in cells}.values())
 
 
 _OF_AN_EDITION = ("edition", "model", "base_model", "results", "store", "workers", "mixed_stack", "dry_run", "as_json")

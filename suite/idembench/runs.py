@@ -60,9 +60,14 @@ class Cell:
         return self.specs[0].trait.name
 
     @property
+    def with_control(self) -> list[Cell]:
+        """This cell, after its control if it has one."""
+        return [*(self.control.with_control if self.control else []), self]
+
+    @property
     def all_specs(self) -> list[ChainSpec]:
         """Every chain that the record needs, those of its control first."""
-        return [*(self.control.all_specs if self.control else []), *self.specs]
+        return [spec for cell in self.with_control for spec in cell.specs]
 
 
 @dataclass(frozen=True, kw_only=True)
