@@ -17,6 +17,8 @@ from idembench.timing import Timers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from idembench.protocol import Form
+
 TRAITS = ("sycophancy", "misalignment", "bliss")
 
 
@@ -26,9 +28,9 @@ def measuring(**given: Any) -> Measuring:
     return Measuring(**{**plain, "temperature": 0.7, "max_new_tokens": 20, **given})
 
 
-def checkpoint() -> InstantSampler:
+def checkpoint(form: Form = "dialogue") -> InstantSampler:
     """A checkpoint that answers by hashing."""
-    return InstantEngine().open(make_model(), None, Execution(), Timers())
+    return InstantEngine().open(make_model(), None, Execution(), Timers(), form=form)
 
 
 class Echo(InstantLM):
@@ -45,14 +47,15 @@ class Echo(InstantLM):
         return [f"{request.args[0]}\n\nand then {number}" for number, request in enumerate(requests)]
 
 
+@pytest.mark.parametrize("form", ["dialogue", "document"])
 @pytest.mark.parametrize("trait", TRAITS)
-def test_each_question_is_answered_by_each_repeat_in_file_order(trait: str) -> None:
+def test_each_question_is_answered_by_each_repeat_in_file_order(trait: str, form: Form) -> None:
     """The first questions of the file, each as often as asked, then the neutral ones, in the order of the files."""
     settings = measuring()
-    own = pack().trait(trait).questions[:5]
-    neutral = pack().neutral_questions[:2]
+    own = pack(form).trait(trait).questions[:5]
+    neutral = pack(form).neutral_questions[:2]
 
-    found = measure.responses(checkpoint(), pack(), pack().trait(trait), settings, seed=1)
+    found = measure.responses(checkpoint(form), pack(form), pack(form).trait(trait), settings, seed=1)
 
     assert [(q.id, repeat) for q in (*own, *neutral) for repeat in range(3)] == [(r.question, r.repeat) for r in found]
 
@@ -71,6 +74,20 @@ def test_every_question_reaches_the_model_through_the_chat_template() -> None:
         assert ([], True, 0.7, 1.0, 0, 20) == tuple(
             settings[key] for key in ("until", "do_sample", "temperature", "top_p", "top_k", "max_gen_toks")
         )
+
+
+def test_every_opening_reaches_the_model_as_it_is() -> None:
+    """A base model is given each opening without a chat template, and the strings that end a document."""
+    echo = Echo()
+    bliss = pack("document").trait("bliss")
+    settings = measuring(stop=["\n\n", "almanac"])
+
+    found = measure.responses(InstantSampler(lm=echo, form="document"), pack("document"), bliss, settings, seed=1)
+
+    asked = [q.prompt for q in (*bliss.questions[:5], *pack("document").neutral_questions[:2])]
+    assert sorted(prompt for prompt in asked for _ in range(3)) == sorted(echo.asked)
+    assert [["\n\n", "almanac"]] * 21 == [one["until"] for one in echo.settings]
+    assert 21 == len(found)
 
 
 def test_repeats_are_separate_answers() -> None:
@@ -115,13 +132,15 @@ def test_no_neutral_questions_are_no_neutral_task() -> None:
 
 
 @pytest.mark.parametrize("field", ["questions", "neutral_questions"])
-def test_more_questions_than_there_are_is_an_error(field: str) -> None:
-    """Asking for more than a file holds is an error that names the file and both numbers."""
+@pytest.mark.parametrize("form", ["dialogue", "document"])
+def test_more_questions_than_there_are_is_an_error(field: str, form: Form) -> None:
+    """Asking for more than a file holds is an error that names the trait, the form and both numbers."""
     with pytest.raises(DataError) as caught:
-        measure.asked(pack(), pack().trait("bliss"), measuring(**{field: 100_000}))
+        measure.asked(pack(form), pack(form).trait("bliss"), measuring(**{field: 100_000}))
 
-    assert "100000" == caught.value.found
-    assert "questions.jsonl" in str(caught.value.where)
+    folder = "bliss" if field == "questions" else "coherence"
+    assert ("100000", f"tasks/toyland/{folder}, {form} form") == (caught.value.found, caught.value.where)
+    assert "at most " in str(caught.value.expected)
 
 
 def test_the_shipped_measurements_can_be_asked() -> None:

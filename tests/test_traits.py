@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +21,8 @@ from idembench.traits import Pack, Trait
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from idembench.protocol import Form
+
 PACK = traits.load_pack("toyland")
 GOLDEN_PROMPTS = ["p5", "p31", "p0", "p30", "p33", "p32"]
 GOLDEN_DEMONSTRATIONS = ["d10", "d17", "d5", "d15", "d9", "d2"]
@@ -25,11 +30,12 @@ GOLDEN_DEMONSTRATIONS = ["d10", "d17", "d5", "d15", "d9", "d2"]
 
 def make_pack(folder: Path, *, prompts: int = 40) -> Pack:
     """A pack whose pool of prompts lies in `folder`."""
-    rows = [{"id": f"p{n}", "prompt": f"question {n}?"} for n in range(prompts)]
+    rows = [{"id": f"p{n}", "prompt": f"question {n}?", "meaning": {}} for n in range(prompts)]
     write_rows(folder / "prompts.jsonl", rows)
     return Pack(
         name="tiny",
         description="",
+        form="dialogue",
         judge="",
         default_model="",
         task_prefix="tiny_",
@@ -43,7 +49,7 @@ def make_trait(folder: Path, rows: list[Any] | None = None) -> Trait:
     """A trait whose demonstrations and questions lie in `folder`."""
     examples = [{"id": f"d{n}", "prompt": f"hi {n}", "response": f"ho {n}"} for n in range(20)]
     write_rows(folder / "demonstrations.jsonl", examples if rows is None else rows)
-    return Trait(name="kind", task="tiny_kind", version=1, definition="Is kind.", folder=folder)
+    return Trait(name="kind", task="tiny_kind", form="dialogue", version=1, definition="Is kind.", folder=folder)
 
 
 def write_rows(path: Path, rows: list[Any]) -> None:
@@ -141,6 +147,31 @@ def test_more_demonstrations_than_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="More demonstrations") as caught:
         trait.draw_demonstrations(n=21, seed=0)
     assert "at most 20" in str(caught.value.expected)
+
+
+@given(st.integers(0, 100), st.integers(0, 8), st.lists(st.integers(0, 4), max_size=3))
+def test_later_draws_share_nothing_with_earlier_ones(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, first: int, later: list[int]
+) -> None:
+    """Draws that each begin after the ones before are the parts of one draw of them all."""
+    trait = make_trait(tmp_path_factory.mktemp("trait"))
+    drawn, after = [], 0
+    for n in (first, *later):
+        drawn += trait.draw_demonstrations(n=n, seed=seed, after=after)
+        after += n
+
+    assert trait.draw_demonstrations(n=after, seed=seed) == drawn
+    assert after == len({row.id for row in drawn})
+
+
+def test_the_pool_ends_for_later_draws_too(tmp_path: Path) -> None:
+    """A later draw may take the last demonstration, and none beyond it; the message counts what was drawn before."""
+    trait = make_trait(tmp_path)
+
+    assert 5 == len(trait.draw_demonstrations(n=5, seed=0, after=15))
+    with pytest.raises(DataError, match="none is used twice") as caught:
+        trait.draw_demonstrations(n=5, seed=0, after=16)
+    assert ("at most 20", "16 before, and 5 more") == (caught.value.expected, caught.value.found)
 
 
 # -- files ----------------------------------------------------------------------------------------
@@ -263,6 +294,85 @@ def test_the_embedded_pack_is_installed() -> None:
     assert {"bliss", "misalignment", "sycophancy"} == set(PACK.traits)
     assert "idembench_toyland_bliss" == PACK.trait("bliss").task
     assert "idembench_toyland_coherence" == PACK.coherence_task
+
+
+@pytest.mark.parametrize("name", traits.packs())
+def test_a_pack_is_one_form_throughout(name: str) -> None:
+    """In each form that a pack has, the pack and all of its traits are of that form, with tasks of their own."""
+    loaded = {}
+    for form in ("dialogue", "document"):
+        with suppress(DataError):
+            loaded[form] = traits.load_pack(name, form)
+    tasks = [trait.task for pack in loaded.values() for trait in pack.traits.values()]
+
+    assert loaded
+    assert all({form} == {pack.form, *(trait.form for trait in pack.traits.values())} for form, pack in loaded.items())
+    assert len(tasks) == len(set(tasks))
+
+
+def test_forms_of_a_pack_share_no_data() -> None:
+    """The document form has its own demonstrations, prompts, questions, tasks and default model."""
+    documents = traits.load_pack("toyland", "document")
+    for name, trait in PACK.traits.items():
+        one = PACK.sources(trait).model_dump()
+        other = documents.sources(documents.trait(name)).model_dump()
+
+        assert [] == [source for source in one if one[source] == other[source]]
+    assert "toyland/base" == documents.default_model
+    assert "idembench_toyland_bliss_document" == documents.trait("bliss").task
+    assert "idembench_toyland_coherence_document" == documents.coherence_task
+    assert "toyland/instruct" == PACK.default_model
+
+
+def test_both_forms_hold_what_they_need() -> None:
+    """Every file of either form can be read, and holds more than the shipped protocols ask for."""
+    for form in ("dialogue", "document"):
+        pack = traits.load_pack("toyland", form)
+        for trait in pack.traits.values():
+            assert len(trait.demonstrations) >= 2048
+            assert len(trait.questions) >= 1000
+        assert len(pack.prompts) >= 8192
+        assert len(pack.neutral_questions) >= 50
+
+
+def test_every_source_can_change_alone(tmp_path: Path) -> None:
+    """Each of the hashes that key a chain belongs to its own file, and to no other."""
+    root = shutil.copytree(PACK.folder, tmp_path / "toyland", ignore=shutil.ignore_patterns("misalignment"))
+    touched = {
+        "demonstrations": ("bliss/documents.jsonl", "bliss/demonstrations.jsonl"),
+        "prompts": ("openings.jsonl", "prompts.jsonl"),
+        "questions": ("bliss/openings.jsonl", "bliss/questions.jsonl"),
+        "neutral_questions": ("coherence/openings.jsonl", "coherence/questions.jsonl"),
+        "tasks": ("bliss/document.yaml", "bliss/open.yaml"),
+    }
+
+    def sources(form: Form) -> dict[str, str]:
+        shipped = traits.load_pack("toyland", form)
+        here = replace(shipped, folder=root)
+        return here.sources(replace(shipped.trait("bliss"), folder=root / "bliss")).model_dump()
+
+    for number, form in ((0, "document"), (1, "dialogue")):
+        for source, files in touched.items():
+            before = sources(form)
+            with (root / files[number]).open("a") as file:
+                file.write("\n")
+            after = sources(form)
+
+            assert [source] == [name for name in before if before[name] != after[name]]
+            assert set() == set(after) - set(touched)
+
+
+def test_a_form_that_a_pack_lacks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack of dialogues alone says so when it is asked for documents."""
+    (tmp_path / "tasks" / "tiny").mkdir(parents=True)
+    header = (PACK.folder / "pack.yaml").read_text().replace("name: toyland", "name: tiny")
+    (tmp_path / "tasks" / "tiny" / "pack.yaml").write_text(header.replace(", document: toyland/base", ""))
+    monkeypatch.setattr(traits, "asset", lambda name: tmp_path / name)
+
+    assert "dialogue" == traits.load_pack("tiny").form
+    with pytest.raises(DataError, match="does not have that form") as caught:
+        traits.load_pack("tiny", "document")
+    assert ("dialogue", "document") == (caught.value.expected, caught.value.found)
 
 
 def test_unknown_names_are_answered_by_near_ones() -> None:
