@@ -19,9 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP)
 
-## The main job on the embedded model: train, measure, decide, write records, build the page.
+## The study's headline on the embedded model: train, measure, decide, write records, build the page that tells it.
 run: install
-	$(BIN)/idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2 --results $(OUT)/results --store $(OUT)/store
+	$(BIN)/idembench run sft-reset dpo-reset dpo-continual --control frozen --trait sycophancy --seeds 0..2 \
+		--results $(OUT)/results --store $(OUT)/store
 	$(BIN)/idembench verify $(OUT)/results
 	$(BIN)/idembench board build $(OUT)/results --out $(OUT)/board
 
