@@ -10,7 +10,6 @@ from scipy import stats
 
 from idembench import editions, record
 from idembench.files import find_records
-from idembench.record import Record
 from idembench.verify import verify
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -22,7 +21,7 @@ MOST = 2
 
 
 @cache
-def records() -> dict[tuple[str, str], Record]:
+def records() -> dict[tuple[str, str], record.Record]:
     """The committed records by protocol and trait."""
     read = [record.read(folder) for folder in FOLDERS]
     return {(one.protocol.name, one.trait): one for one in read}
