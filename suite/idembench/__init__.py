@@ -15,7 +15,8 @@ The package in the order data flows through it; no arrow runs back up.
     statistics, error_rates       effects, intervals, four statements; how often they are wrong
     record, runs                  what is published; from a request to records
     verify, catalogue, board      what reads records, and never needs torch
-    render, cli                   the terminal
+    grids, workers, sweep         which cells; processes that run chains; many chains at once, each shared step once
+    render, render_sweep, cli     the terminal
 
 From Python: `runs.cells(["sft-reset"], trait_names=["sycophancy"])`, then `runs.run` on each of them.
 """
