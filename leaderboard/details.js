@@ -1,9 +1,9 @@
 /** The panel beside the plot: what each selected record says, in words, and where it comes from. */
 
 import { h } from "./dom.js";
-import { count } from "./format.js";
+import { count, signed } from "./format.js";
 import { swatch } from "./series.js";
-import { STATEMENTS, TITLES, badge, valuesOf } from "./words.js";
+import { STATEMENTS, TITLES, badge, controlTag, manner, valuesOf } from "./words.js";
 
 const LONG = 28;
 
@@ -39,8 +39,40 @@ function command(text) {
   return h("div", { class: "command" }, code, button);
 }
 
-/** The card of one record. */
-export function card({ row, detail, slot }) {
+const NET_TITLES = { seeding: "Seeding", transmission: "Transmission", drift: "Drift", coherence: "Coherence change" };
+
+function interval([value, low, high], why) {
+  if (value === null) return h("span", { class: "missing", title: why }, "\u2013");
+  const range = low === null || high === null ? h("span", { class: "missing", title: why }, "no interval") : `${signed(low)} to ${signed(high)}`;
+  return [h("span", { class: "figure" }, signed(value)), " ", h("span", { class: "range" }, range)];
+}
+
+/** Every effect as it is and net of the control that the record names. */
+function beside(row, control, onShow) {
+  if (!control) return null;
+  const whys = [...new Set(control.effects.map(({ why }) => why).filter(Boolean))];
+  return h(
+    "section",
+    { class: "net" },
+    h("h4", {}, "Beside its control, ", control.key
+      ? h("button", { type: "button", class: "link", title: "Go to its row", listen: { click: () => onShow(control.key) } }, control.protocol)
+      : h("span", { class: "name-inline" }, control.protocol)),
+    h(
+      "table",
+      { class: "net-table" },
+      h("caption", { class: "visually-hidden" }, "Effects in points, with 95 % intervals"),
+      h("thead", {}, h("tr", {}, ["Effect", "As it is", `Net of ${control.protocol}`].map((title) => h("th", { scope: "col" }, title)))),
+      h("tbody", {}, control.effects.map(({ name, raw, net, why }) =>
+        h("tr", { "data-effect": name }, h("th", { scope: "row" }, NET_TITLES[name] ?? name), h("td", {}, interval(raw, row.why[name])), h("td", {}, interval(net, why))))),
+    ),
+    h("p", {}, control.sentence),
+    whys.length ? h("p", { class: "sub" }, `Missing: ${whys.join("; ")}.`) : null,
+    control.trait ? null : h("p", { class: "sub" }, "The control's record is not on this page, so its curve is not drawn."),
+  );
+}
+
+/** The card of one record; `onShow` is called with the key of a row to go to. */
+export function card({ row, detail, slot }, { onShow }) {
   const statements = STATEMENTS.map((statement, at) => h(
     "div",
     { class: "statement" },
@@ -53,11 +85,12 @@ export function card({ row, detail, slot }) {
     h(
       "header",
       {},
-      h("h3", {}, swatch(slot), h("span", { class: "name" }, row.trait), h("span", { class: "by" }, row.protocol)),
-      h("p", { class: "sub" }, `${row.model} · ${count(row.seeds.length, "seed")} · ${row.measurement}, ${count(row.responses, "answer")} a checkpoint`),
+      h("h3", {}, swatch(slot), h("span", { class: "name" }, row.trait), h("span", { class: "by" }, row.protocol), controlTag(row)),
+      h("p", { class: "sub" }, `${row.model} · ${manner(row)} · ${count(row.seeds.length, "seed")} · ${row.measurement}, ${count(row.responses, "answer")} a checkpoint`),
     ),
     h("p", { class: "headline" }, detail.headline),
     h("dl", { class: "statements" }, statements),
+    beside(row, detail.control, onShow),
     h("ul", { class: "caveats", "aria-label": "To keep in mind" }, detail.caveats.map((text) => h("li", {}, text))),
     h("h4", {}, "Check it, offline"),
     command(detail.command),

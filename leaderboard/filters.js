@@ -1,9 +1,11 @@
-/** The form above the table: what to show. */
+/** The form above everything: what to show. */
 
 import { h } from "./dom.js";
-import { FILTERS } from "./state.js";
+import { FILTERS, field } from "./state.js";
 
-const TITLES = { model: "Model", trait: "Trait", protocol: "Protocol" };
+const TITLES = { model: "Model", trait: "Trait", protocol: "Protocol", kind: "Controls" };
+const EVERYTHING = { kind: "With controls" };
+const NAMES = { arms: "Without controls", controls: "Controls only" };
 
 export class Filters {
   /**
@@ -13,12 +15,12 @@ export class Filters {
   constructor(form, records, { onChange, onClear, onSort, sorts }) {
     this.fields = {};
     for (const name of FILTERS) {
-      const values = [...new Set(records.map((row) => row[name]))].sort();
+      const values = [...new Set(records.map((row) => field(row, name)))].sort();
       const select = h(
         "select",
         { name, listen: { change: () => onChange({ [name]: select.value }) } },
-        h("option", { value: "" }, `All ${TITLES[name].toLowerCase()}s`),
-        values.map((value) => h("option", { value }, value)),
+        h("option", { value: "" }, EVERYTHING[name] ?? `All ${TITLES[name].toLowerCase()}s`),
+        values.map((value) => h("option", { value }, name === "kind" ? NAMES[value] : value)),
       );
       this.fields[name] = select;
     }
@@ -35,11 +37,12 @@ export class Filters {
       sorts.map(([id, title]) => h("option", { value: id }, title)),
     );
     this.clear = h("button", { type: "button", class: "clear", hidden: true, listen: { click: onClear } }, "Show all");
-    const field = (title, control, name = "") => h("label", { class: `field ${name}` }, h("span", {}, title), control);
+    const labelled = (title, control, name = "") => h("label", { class: `field ${name}` }, h("span", {}, title), control);
+    const asked = FILTERS.filter((name) => name !== "kind" || records.some((row) => row.control));
     form.replaceChildren(
-      ...FILTERS.map((name) => field(TITLES[name], this.fields[name])),
-      field("Text", this.fields.text, "field-text"),
-      field("Sort by", this.sort, "field-sort"),
+      ...asked.map((name) => labelled(TITLES[name], this.fields[name])),
+      labelled("Text", this.fields.text, "field-text"),
+      labelled("Sort by", this.sort, "field-sort"),
       this.clear,
     );
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -2,8 +2,9 @@
 
 const MINUS = "\u2212";
 
-/** Points with one decimal. */
+/** Points with one decimal; an en dash for none. */
 export function points(value) {
+  if (value === null) return "\u2013";
   return (value === 0 ? 0 : value).toFixed(1).replace("-", MINUS);
 }
 
@@ -33,6 +34,12 @@ export function checkpoint(name) {
 /** The last part of a model's name. */
 export function shortModel(name) {
   return name.slice(name.lastIndexOf("/") + 1) || name;
+}
+
+/** An effect with its interval: `+4.1 (1.0 to 7.2)`. */
+export function estimate([value, low, high]) {
+  if (value === null) return "\u2013";
+  return `${signed(value)} (${low === null || high === null ? "no interval" : `${signed(low)} to ${signed(high)}`})`;
 }
 
 /** The seeds of a record: `3 seeds`, or `1 seed`. */

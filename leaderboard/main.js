@@ -7,11 +7,12 @@ import { count } from "./format.js";
 import { Plot } from "./plot.js";
 import { Looks } from "./series.js";
 import { FILTERS, MOST, format, parse } from "./state.js";
+import { Story } from "./story.js";
 import { SORTS, Table } from "./table.js";
 import { guide } from "./words.js";
 
 const place = (id) => document.getElementById(id);
-const index = JSON.parse(place("index").textContent || '{"records": [], "details": [], "left_out": []}');
+const index = JSON.parse(place("index").textContent || '{"records": [], "details": [], "claims": [], "superseded": [], "left_out": []}');
 const entries = new Map(index.records.map((row, at) => [row.key, { row, detail: index.details[at] }]));
 const looks = new Looks();
 let state = parse(location.hash, index, SORTS);
@@ -34,16 +35,24 @@ function toggle(key) {
   }
 }
 
+const everything = () => ({ ...Object.fromEntries(FILTERS.map((name) => [name, ""])), text: "" });
+
+function show(key) {
+  if (table.rows.get(key).element.hidden) change(everything());
+  table.reveal(key);
+}
+
 function sort(column) {
   change({ sort: column, descending: state.sort === column && !state.descending });
 }
 
 const table = new Table(index.records, { onSort: sort, onToggle: toggle });
+const story = new Story(place("story"), index, { onToggle: toggle, onTrait: (trait) => change({ trait }) });
 const plot = new Plot({ onRemove: toggle, onSeeds: (seeds) => change({ seeds }) });
 const sorts = SORTS.map((id) => [id, table.headings.get(id).textContent.replace("#", "")]);
 const filters = new Filters(place("filters"), index.records, {
   onChange: change,
-  onClear: () => change({ ...Object.fromEntries(FILTERS.map((name) => [name, ""])), text: "" }),
+  onClear: () => change(everything()),
   onSort: (column) => change({ sort: column, descending: false }),
   sorts,
 });
@@ -54,6 +63,7 @@ function draw() {
   const slots = looks.assign(state.selected);
   filters.update(state);
   const shown = table.update(state, slots);
+  place("story-note").textContent = story.update(state, new Set(state.selected));
   const total = index.records.length;
   place("count").textContent = shown === total ? count(total, "record") : `${shown} of ${count(total, "record")}`;
   const selected = state.selected.map((key) => ({ ...entries.get(key), slot: slots.get(key) }));
@@ -69,22 +79,28 @@ function draw() {
 }
 
 function makeCard(entry) {
-  const element = card(entry);
+  const element = card(entry, { onShow: show });
   element.addEventListener("pointerenter", () => plot.light(entry.row.key));
   element.addEventListener("pointerleave", () => plot.light(null));
   return element;
 }
 
+function listed(kind, title, items) {
+  if (!items.length) return null;
+  return h("details", { class: `left-out ${kind}`, open: items.length <= 5 && kind !== "superseded" }, h("summary", {}, title), h("ul", {}, items.map((item) => h("li", {}, item))));
+}
+
+function supersededItem({ path, by }) {
+  const { row } = entries.get(by);
+  const link = h("button", { type: "button", class: "link", listen: { click: () => show(by) } }, `${row.trait}, ${row.protocol}`);
+  return [h("code", {}, path), ` makes room for `, link, ` (${count(row.seeds.length, "seed")}, ${count(row.cycles, "cycle")}), which takes it further.`];
+}
+
 function leftOut() {
-  if (!index.left_out.length) return [];
   return [
-    h(
-      "details",
-      { class: "left-out", open: index.left_out.length <= 5 },
-      h("summary", {}, `${count(index.left_out.length, "record")} left out`),
-      h("ul", {}, index.left_out.map(({ path, reason }) => h("li", {}, h("code", {}, path), " ", reason))),
-    ),
-  ];
+    listed("superseded", `${count(index.superseded.length, "record")} superseded`, index.superseded.map(supersededItem)),
+    listed("broken", `${count(index.left_out.length, "record")} left out`, index.left_out.map(({ path, reason }) => [h("code", {}, path), " ", reason])),
+  ].filter(Boolean);
 }
 
 place("plot").replaceChildren(plot.element);
@@ -95,6 +111,7 @@ if (index.records.length) {
 } else {
   place("filters").hidden = true;
   place("selection").hidden = true;
+  place("story-section").hidden = true;
   place("table").replaceChildren(h("p", { class: "notice" }, "There are no records here yet. Make one: ", h("code", {}, "idembench run sft-reset")));
 }
 addEventListener("hashchange", () => {

@@ -138,14 +138,16 @@ export class Plot {
     if (rows.some((row) => row.estimand === "this artefact")) {
       said.push("Dashed whiskers (one seed): 95 % intervals of these very checkpoints.");
     }
-    if (rows.length) said.push("Fine dashed lines: the base model.");
+    if (rows.length) said.push("Level dashed lines: the base model.");
+    if (this.entries.some(({ detail }) => detail.control?.trait)) said.push("Thin dashed curves: the control of the record of that colour.");
     if (rows.length === 1) said.push(`Shaded: within ${plain(rows[0].margin)} points of cycle 1, which counts as unchanged.`);
     if (this.entries.some(({ detail }) => detail.diverged.length)) said.push("Crosses: a seed's last score before its training fell apart.");
     return [said.join(" ")];
   }
 
   #table({ row, detail }, called) {
-    const header = ["", "Trait", "95 % interval", "Coherence", "95 % interval"];
+    const control = detail.control?.trait;
+    const header = ["", "Trait", "95 % interval", "Coherence", "95 % interval", ...(control ? [`Trait, ${detail.control.protocol}`] : [])];
     const cells = (curve, at) => [
       curve.mean[at] === null ? "\u2013" : points(curve.mean[at]),
       curve.low[at] === null || curve.high[at] === null ? "\u2013" : `${points(curve.low[at])} to ${points(curve.high[at])}`,
@@ -156,7 +158,7 @@ export class Plot {
       h("caption", {}, `${called} (${row.estimand}, ${count(row.seeds.length, "seed")})`),
       h("thead", {}, h("tr", {}, header.map((title) => h("th", { scope: "col" }, title)))),
       h("tbody", {}, detail.trait.mean.map((_, at) =>
-        h("tr", {}, h("th", { scope: "row" }, at ? `c${at - 1}` : "base"), [...cells(detail.trait, at), ...cells(detail.coherence, at)].map((text) => h("td", {}, text))))),
+        h("tr", {}, h("th", { scope: "row" }, at ? `c${at - 1}` : "base"), [...cells(detail.trait, at), ...cells(detail.coherence, at), ...(control ? [points(control[at] ?? null)] : [])].map((text) => h("td", {}, text))))),
     );
   }
 
@@ -257,6 +259,8 @@ export class Plot {
       group.append(svg("rect", { class: "band", x: xs[2], y: bandTop, width: xs.at(-1) - xs[2], height: bandEnd - bandTop, rx: 2 }));
     }
     if (base !== null) group.append(svg("path", { class: "base", d: `M${xs[0]} ${base}H${xs.at(-1)}` }));
+    const beside = detail.control?.[panel.id];
+    if (beside) group.append(svg("path", { class: "beside", d: path(xs, level(xs.map((_, at) => beside[at] ?? null))) }));
     curve.seeds.forEach((seed, at) => {
       const ys = level(seed);
       if (this.seeds && curve.seeds.length > 1) group.append(svg("path", { class: "seed", d: path(xs.slice(1), ys.slice(1)), "data-seed": row.seeds[at] }));
@@ -338,6 +342,7 @@ export class Plot {
       h("p", { class: `tip-title series-${slot}` }, swatch(slot), `${row.trait} · ${row.protocol}`),
       h("p", { class: "tip-sub" }, `${checkpoint(mark.at ? `c${mark.at - 1}` : "base")}, ${shortModel(row.model)}`),
       h("table", {}, h("tbody", {}, line("Trait", detail.trait), line("Coherence", detail.coherence))),
+      detail.control?.trait ? h("p", { class: "tip-sub" }, `Trait of its control, ${detail.control.protocol}: ${points(detail.control.trait[mark.at] ?? null)}`) : null,
       bySeed.length > 1 ? h("p", { class: "tip-sub" }, `${mark.panel.title} by seed  ${bySeed.slice(0, 10).join("  ")}`) : null,
     );
     this.tip.hidden = false;

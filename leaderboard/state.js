@@ -10,7 +10,13 @@
 /** As many records as can be told apart by colour, marker and dash. */
 export const MOST = 8;
 
-export const FILTERS = ["model", "trait", "protocol"];
+export const FILTERS = ["model", "trait", "protocol", "kind"];
+
+/** What a filter asks a row for; the kind is `arms` or `controls`. */
+export function field(row, name) {
+  if (name === "kind") return row.control ? "controls" : "arms";
+  return row[name];
+}
 
 const FEW = 6;
 const FIRST = 4;
@@ -23,6 +29,7 @@ export function initial(index) {
     model: "",
     trait: "",
     protocol: "",
+    kind: "",
     text: "",
     sort: "rank",
     descending: false,
@@ -41,7 +48,7 @@ export function parse(hash, index, columns) {
   }
   for (const name of FILTERS) {
     const value = asked.get(name) ?? "";
-    if (index.records.some((row) => row[name] === value)) state[name] = value;
+    if (index.records.some((row) => field(row, name) === value)) state[name] = value;
   }
   state.text = asked.get("text") ?? "";
   const sort = asked.get("sort") ?? "";

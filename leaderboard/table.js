@@ -6,7 +6,8 @@
 import { h, hidden, svg } from "./dom.js";
 import { count, plain, points, seeds, signed } from "./format.js";
 import { swatch } from "./series.js";
-import { STATEMENTS, TITLES, QUESTIONS, badge, order, valuesOf } from "./words.js";
+import { FILTERS, field } from "./state.js";
+import { STATEMENTS, TITLES, QUESTIONS, badge, controlTag, leavesOut, manner, order, valuesOf } from "./words.js";
 
 const GLYPH = { width: 92, height: 16 };
 
@@ -59,8 +60,10 @@ function bound(row) {
 function protocolCell(row) {
   return [
     h("span", { class: "name" }, row.protocol),
-    h("span", { class: "sub" }, `${row.method.toUpperCase()}, ${row.mode}`),
+    h("span", { class: "sub" }, manner(row)),
     h("span", { class: "sub" }, count(row.cycles, "cycle")),
+    row.control ? h("span", { class: "sub" }, controlTag(row)) : null,
+    row.control ? h("span", { class: "sub without" }, leavesOut(row)) : null,
   ];
 }
 
@@ -118,8 +121,8 @@ export const SORTS = COLUMNS.map((column) => column.id);
 
 /** Does the row pass the filters? Every word of the text must occur somewhere in it. */
 export function passes(row, state) {
-  if (["model", "trait", "protocol"].some((name) => state[name] && row[name] !== state[name])) return false;
-  const words = [row.model, row.trait, row.protocol, row.method, row.mode, row.measurement, row.standing, row.key, ...STATEMENTS.flatMap((id) => valuesOf(row, id))];
+  if (FILTERS.some((name) => state[name] && field(row, name) !== state[name])) return false;
+  const words = [row.model, row.trait, row.protocol, row.method, row.mode, row.form, row.control ? `control ${row.control}` : "", row.measurement, row.standing, row.key, ...STATEMENTS.flatMap((id) => valuesOf(row, id))];
   const all = words.join(" ").toLowerCase();
   return state.text.toLowerCase().split(/\s+/).every((word) => all.includes(word));
 }
@@ -209,6 +212,13 @@ export class Table {
       cells,
     );
     return { element, box, mark, rank: cells[0] };
+  }
+
+  /** Bring a row into view and the focus to it. */
+  reveal(key) {
+    const { element, box } = this.rows.get(key);
+    element.scrollIntoView({ block: "center" });
+    box.focus({ preventScroll: true });
   }
 
   /** Show what the state asks for; `looks` maps selected keys to slots. Returns how many rows are shown. */

@@ -60,14 +60,37 @@ const ICONS = {
   query: "M3.7 4.2C3.7 1.2 8.4 1.3 8.4 4.1 8.4 5.9 6.1 5.9 6.1 7.7M6.1 10.2v.1",
 };
 
-/** A statement's value as a badge with an icon and its words; `pale` takes its colour away. */
-export function badge(statement, value, { pale = false } = {}) {
+/** What each kind of control does otherwise: briefly, and in full. */
+const CONTROLS = {
+  unseeded: ["no trait seeded", "no trait is seeded"],
+  "fresh-data": ["fresh data", "every cycle trains on new demonstrations, not on own outputs"],
+  shuffled: ["other prompts", "own outputs stand under other prompts"],
+  frozen: ["frozen after c0", "nothing is trained after cycle 0"],
+};
+
+/** What a control does otherwise, briefly; null for what is no control. */
+export function leavesOut({ control }) {
+  return control ? CONTROLS[control]?.[0] ?? control : null;
+}
+
+/** Marks a control. */
+export function controlTag({ control }) {
+  return control ? h("span", { class: "control-tag", title: `A control, never ranked: ${CONTROLS[control]?.[1] ?? control}.` }, "control") : null;
+}
+
+/** How a generation learns: `DPO, continual`, and `documents` where it is given no dialogues. */
+export function manner({ method, mode, form }) {
+  return [method.toUpperCase(), mode, form === "document" ? "documents" : null].filter(Boolean).join(", ");
+}
+
+/** A statement's value as a badge with an icon and its words, after `before`; `pale` takes its colour away. */
+export function badge(statement, value, { pale = false, before = "" } = {}) {
   const [tone, icon, meaning] = VALUES[statement]?.[value] ?? ["open", "query", "this page does not know this value"];
   return h(
     "span",
     { class: `badge tone-${pale ? "open" : tone}`, title: meaning },
     svg("svg", { class: "icon", viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("path", { d: ICONS[icon] })),
-    value,
+    before + value,
   );
 }
 
@@ -100,6 +123,9 @@ export function guide() {
     ["Proven bound", "The smallest margin at which the trait is shown to be unchanged from cycle 1 on. More evidence makes it smaller. The margin that counts as unchanged is stated with each record, usually 10 points."],
     ["Ranked", "Only a record whose seeding took and whose trait is shown to be there at cycle 1 is ranked: a trait that vanished at once stays constant for ever. The others follow in grey, with the reason."],
     ["Exploratory", "One seed. Its intervals are about these very checkpoints; they say nothing about another chain trained the same way."],
+    ["Control", "The same without one ingredient: no trait seeded, new demonstrations instead of own outputs, shuffled prompts, or no training at all. Controls stand in grey and are never ranked."],
+    ["Net of a control", "A record's change less its control's, paired by seed and question. It stands beside the change itself and never replaces it."],
+    ["Superseded", "A record that another one takes further (more cycles, more seeds, or a control) makes room for it and is listed below the table."],
     ["Intervals", "95 %. With several seeds: Student t over seeds, about another chain trained the same way, on the same questions."],
   ];
   return [

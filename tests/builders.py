@@ -92,8 +92,18 @@ def build_record(
     trait: str = "bliss",
     settings: Protocol,
     rule: str = "default",
+    control: tuple[Record, Mapping[int, bytes]] | None = None,
 ) -> tuple[Record, dict[int, bytes]]:
-    """The record of a story, and the bytes of its samples files by seed."""
+    """The record of a story, and the bytes of its samples files by seed.
+
+    Args:
+        story: What its chains do.
+        model: The model's name.
+        trait: The trait's name.
+        settings: The protocol.
+        rule: The decision rule's name.
+        control: What an earlier call gave for the control that the record names: same seeds, cycles, questions.
+    """
     assert len(story.trait) == len(settings.labels), "a story has one share for each checkpoint"
     pack = traits.load_pack("toyland", settings.form)
     versions = dict.fromkeys(settings.methods, METHOD_VERSION)
@@ -147,9 +157,25 @@ def build_record(
         stacks={sha256_json(STACK): STACK},
         chains=chains,
         analysis=record.analysis(samples, diverged, settings, RULES[rule]),
-        control=None,
+        control=None if control is None else _beside(samples, *control, settings=settings, rule=rule),
     )
     return made, packed
+
+
+def _beside(
+    samples: Mapping[int, Sequence[Sample]],
+    control: Record,
+    packed: Mapping[int, bytes],
+    *,
+    settings: Protocol,
+    rule: str,
+) -> record.ControlLine:
+    against = {seed: record.unpack_samples(data, where=f"seed {seed}") for seed, data in packed.items()}
+    return record.ControlLine(
+        record=control.id,
+        protocol=control.protocol.name,
+        net=record.net_of(samples, against, settings, RULES[rule]),
+    )
 
 
 def write_record(results: Path, story: Story | None = None, **options: Any) -> Path:

@@ -12,14 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from idembench.board.index import Index, LeftOut, build_index
+from idembench.board.index import build_index
 from idembench.board.markup import PAGE, page
+from idembench.board.shape import Index, LeftOut, Superseded
 from idembench.files import canonical_json, write_bytes, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Built", "Index", "LeftOut", "build", "build_index", "page"]
+__all__ = ["Built", "Index", "LeftOut", "Superseded", "build", "build_index", "page"]
 
 INDEX = "index.json"
 
@@ -31,11 +32,13 @@ class Built:
     Attributes:
         page: Path of its `index.html`.
         records: Records on it.
+        superseded: Records that others on it take further, named on it with the one that does.
         left_out: Records that are named on it as left out, with the reason.
     """
 
     page: Path
     records: int
+    superseded: tuple[Superseded, ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -54,4 +57,9 @@ def build(results: Path, out: Path) -> Built:
     index = build_index(results)
     write_bytes(out / INDEX, canonical_json(index))
     write_text(out / PAGE, page(index))
-    return Built(page=out / PAGE, records=len(index["records"]), left_out=tuple(index["left_out"]))
+    return Built(
+        page=out / PAGE,
+        records=len(index["records"]),
+        superseded=tuple(index["superseded"]),
+        left_out=tuple(index["left_out"]),
+    )

@@ -1,173 +1,67 @@
 """From records to the index: what the page needs of each, rounded, cut to size and in ranked order.
 
-The shape is that of the typed dictionaries below, in JSON. A record is input from anywhere: what cannot be
-read, is too large, or contradicts itself so that it cannot be shown, is left out with the reason.
+A record is input from anywhere: what cannot be read, is too large, or contradicts itself so that it cannot be
+shown, is left out with the reason. A record that another one takes further is not shown beside it.
 """
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Final, get_args
 
 from idembench import record
+from idembench.board import superseded
+from idembench.board.settings import flat
+from idembench.board.shape import (
+    INDEX_VERSION,
+    NAME,
+    SENTENCE,
+    Beside,
+    Curve,
+    Detail,
+    Diverged,
+    Index,
+    LeftOut,
+    Net,
+    Row,
+    Standing,
+    Superseded,
+)
+from idembench.board.story import claims
 from idembench.errors import DataError, IdembenchError
 from idembench.files import RECORD, canonical_json, find_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from idembench.record import Record
+    from idembench.board.shape import Interval
+    from idembench.record import ControlLine, Record
     from idembench.statistics import Effect, Level, Verdict
 
-INDEX_VERSION: Final = 1
 LARGEST_RECORD_BYTES: Final = 16 << 20
 FULL_SCALE: Final = 100.0
-_SENTENCE, _NAME = 600, 120  # characters of a record's text that the page shows
 _KEY = 8  # hexadecimal digits of a record id that name it on the page, unless two records share them
-
-Standing = Literal["ranked", "exploratory", "not ranked"]
-Interval = tuple[float | None, float | None, float | None]
-"""Estimate, lower and upper end of the 95 % interval."""
-
-
-class Row(TypedDict):
-    """One record in the table. Numbers are points of 100, rounded to two decimals.
-
-    Attributes:
-        key: Names the record on the page: the first digits of its id.
-        model: The base model's name.
-        trait: The trait's name.
-        pack: The pack's name.
-        protocol: The protocol's name.
-        method: How a generation learns.
-        mode: `reset` or `continual`.
-        cycles: K.
-        seeds: One chain each.
-        measurement: `quick`, `ranked`, ...
-        responses: Answers to the trait's questions at each checkpoint.
-        margin: What counts as unchanged.
-        standing: `ranked`; `exploratory`: one seed; `not ranked`: see `not_ranked`.
-        not_ranked: Why it is not ranked, or None.
-        estimand: What numbers and statements are about.
-        seeding: First statement.
-        transmission: Second statement.
-        iteration: Third statement: everything that holds.
-        coherence: Fourth statement: everything that holds.
-        qualified: True if the word idempotent, where it stands, needs the qualification `not_ranked`.
-        seeding_effect: y[0] - y[base].
-        drift: y[K] - y[1].
-        bound: Proven bound; smaller is better.
-        coherence_change: coherence[K] - coherence[1].
-        why: Reasons of missing numbers, by the attribute's name.
-    """
-
-    key: str
-    model: str
-    trait: str
-    pack: str
-    protocol: str
-    method: str
-    mode: str
-    cycles: int
-    seeds: list[int]
-    measurement: str
-    responses: int
-    margin: float
-    standing: Standing
-    not_ranked: str | None
-    estimand: str
-    seeding: str
-    transmission: str
-    iteration: list[str]
-    coherence: list[str]
-    qualified: bool
-    seeding_effect: Interval
-    drift: Interval
-    bound: float | None
-    coherence_change: Interval
-    why: dict[str, str]
+_READ_AT_ONCE = 64  # records that are kept while looking for those that supersede others
+LEAVES_OUT: Final[Mapping[str, str]] = {
+    "unseeded": "no trait is seeded",
+    "fresh-data": "every cycle trains on new demonstrations, not on own outputs",
+    "shuffled": "own outputs stand under other prompts",
+    "frozen": "nothing is trained after cycle 0",
+}
+"""What each kind of control does otherwise, in words (see `Protocol.control`)."""
 
 
-class Curve(TypedDict):
-    """Mean scores at base, c0 .. cK, one decimal; None where there is none.
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One record on its way to the page."""
 
-    Attributes:
-        mean: Mean over seeds.
-        low: Lower end of the 95 % interval, under the row's estimand.
-        high: Upper end.
-        seeds: Mean of each seed, seeds x checkpoints.
-    """
-
-    mean: list[float | None]
-    low: list[float | None]
-    high: list[float | None]
-    seeds: list[list[float | None]]
-
-
-class Diverged(TypedDict):
-    """A chain that fell apart."""
-
-    seed: int
-    cycle: str
-    reason: str
-
-
-class Detail(TypedDict):
-    """What the plot and the panel need of one record.
-
-    Attributes:
-        id: The record's id.
-        path: Its folder, below the results folder as it was given.
-        command: What checks it.
-        headline: The result in one or two sentences.
-        claim: What the verdict is about, in words.
-        sentences: The four statements in words, in their order.
-        caveats: What a reader has to keep in mind.
-        trait: The trait's trajectory.
-        coherence: Coherence's trajectory.
-        diverged: Chains that fell apart.
-        settings: The protocol: name and value, in reading order.
-        execution: Execution and software, likewise.
-        origin: Model revision, judge and fingerprints, likewise.
-    """
-
-    id: str
-    path: str
-    command: str
-    headline: str
-    claim: str
-    sentences: list[str]
-    caveats: list[str]
-    trait: Curve
-    coherence: Curve
-    diverged: list[Diverged]
-    settings: list[tuple[str, str]]
-    execution: list[tuple[str, str]]
-    origin: list[tuple[str, str]]
-
-
-class LeftOut(TypedDict):
-    """A record that is not on the page."""
-
-    path: str
-    reason: str
-
-
-class Index(TypedDict):
-    """Everything the page knows. `records` is what the table needs, `details` the rest, position by position.
-
-    Attributes:
-        version: Of this shape.
-        records: In ranked order (see `rank_key`).
-        details: In the same order.
-        left_out: Records that could not be read or shown.
-    """
-
-    version: int
-    records: list[Row]
-    details: list[Detail]
-    left_out: list[LeftOut]
+    row: Row
+    detail: Detail
+    folder: Path
+    trace: superseded.Trace
 
 
 def build_index(results: Path) -> Index:
@@ -183,30 +77,56 @@ def build_index(results: Path) -> Index:
             do="Name the folder that was given to `idembench run --results`.",
         )
     shown = _shown(results)
-    found: dict[str, tuple[Row, Detail]] = {}
+    found: dict[str, _Entry] = {}
     left_out: list[LeftOut] = []
     for folder in find_records(results):
         # A name on disk need not be text.
         path = (shown / folder.relative_to(results)).as_posix().encode("utf-8", "replace").decode()
         try:
-            row, detail = _entry(folder, path)
+            entry = _entry(folder, path)
         except IdembenchError as error:
-            left_out.append(LeftOut(path=_clip(path, _SENTENCE), reason=_reason(error)))
+            left_out.append(LeftOut(path=_clip(path, SENTENCE), reason=_reason(error)))
             continue
-        if detail["id"] in found:
-            same = found[detail["id"]][1]["path"]
-            left_out.append(LeftOut(path=_clip(path, _SENTENCE), reason=f"The same record is at {same}."))
+        name = entry.detail["id"]
+        if name in found:
+            same = found[name].detail["path"]
+            left_out.append(LeftOut(path=_clip(path, SENTENCE), reason=f"The same record is at {same}."))
             continue
-        found[detail["id"]] = (row, detail)
-    entries = sorted(found.values(), key=lambda entry: rank_key(entry[0]))
-    for row, key in zip((row for row, _ in entries), _keys([detail["id"] for _, detail in entries]), strict=True):
-        row["key"] = key
+        found[name] = entry
+    by = _superseded(found)
+    entries = sorted((found[name] for name in found.keys() - by.keys()), key=lambda entry: rank_key(entry.row))
+    names = [entry.detail["id"] for entry in entries]
+    keys = dict(zip(names, _keys(names), strict=True))
+    for entry in entries:
+        entry.row["key"] = keys[entry.detail["id"]]
+        if entry.detail["control"] is not None:
+            _link(entry.detail["control"], found, by, keys)
+    rows, details = [entry.row for entry in entries], [entry.detail for entry in entries]
     return Index(
         version=INDEX_VERSION,
-        records=[row for row, _ in entries],
-        details=[detail for _, detail in entries],
+        records=rows,
+        details=details,
+        claims=claims(rows, details),
+        superseded=[
+            Superseded(path=found[name].detail["path"], by=keys[by[name]])
+            for name in sorted(by, key=lambda name: found[name].detail["path"])
+        ],
         left_out=left_out,
     )
+
+
+def _superseded(found: Mapping[str, _Entry]) -> dict[str, str]:
+    read = lru_cache(_READ_AT_ONCE)(lambda name: record.read(found[name].folder))
+    return superseded.superseded({name: entry.trace for name, entry in found.items()}, read)
+
+
+def _link(beside: Beside, found: Mapping[str, _Entry], by: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    """Put in what is known of a control whose record is here too."""
+    name = beside["id"]
+    beside["key"] = keys.get(by.get(name, name))
+    if name in found:
+        control = found[name].detail
+        beside["trait"], beside["coherence"] = control["trait"]["mean"], control["coherence"]["mean"]
 
 
 def _shown(results: Path) -> Path:
@@ -218,8 +138,8 @@ def _shown(results: Path) -> Path:
 
 
 def rank_key(row: Row) -> tuple[object, ...]:
-    """Ranked records first, then exploratory ones, then the rest; within these the smaller proven bound first."""
-    standings = ("ranked", "exploratory", "not ranked")
+    """Ranked records first, then exploratory ones, the rest, controls; within these the smaller bound first."""
+    standings = get_args(Standing)
     missing = row["bound"] is None
     names = (row["model"], row["trait"], row["protocol"], row["key"])
     return (standings.index(row["standing"]), missing, row["bound"] or 0.0, *names)
@@ -227,11 +147,11 @@ def rank_key(row: Row) -> tuple[object, ...]:
 
 def _reason(error: IdembenchError) -> str:
     """The error without its place, which stands beside it."""
-    return _clip(" ".join([error.what, *([f"Found: {error.found}."] if error.found else [])]), _SENTENCE)
+    return _clip(" ".join([error.what, *([f"Found: {error.found}."] if error.found else [])]), SENTENCE)
 
 
-def _entry(folder: Path, path: str) -> tuple[Row, Detail]:
-    """The row and the detail of one record.
+def _entry(folder: Path, path: str) -> _Entry:
+    """One record.
 
     Raises:
         RecordError: If it cannot be read.
@@ -246,9 +166,9 @@ def _entry(folder: Path, path: str) -> tuple[Row, Detail]:
     read = record.read(folder)
     _check_trajectory(read)
     verdict = read.analysis.artefact if read.analysis.exploratory else read.analysis.chain_law
-    entry = _row(read, verdict), _detail(read, verdict, path)
-    canonical_json(entry)  # refuses here what would break the whole index later
-    return entry
+    row, detail = _row(read, verdict), _detail(read, verdict, path)
+    canonical_json([row, detail])  # refuses here what would break the whole index later
+    return _Entry(row, detail, folder, superseded.trace(read))
 
 
 def _check_trajectory(read: Record) -> None:
@@ -285,15 +205,17 @@ def _row(read: Record, verdict: Verdict) -> Row:
     reasons = {name: effect.reason for name, effect in numbers.items()} | {"bound": effects.proven_bound.reason}
     return Row(
         key=read.id,
-        model=_clip(read.model.name, _NAME),
-        trait=_clip(read.trait, _NAME),
-        pack=_clip(protocol.pack, _NAME),
-        protocol=_clip(protocol.name, _NAME),
-        method=_clip(protocol.method, _NAME),
+        model=_clip(read.model.name, NAME),
+        trait=_clip(read.trait, NAME),
+        pack=_clip(protocol.pack, NAME),
+        protocol=_clip(protocol.name, NAME),
+        method=_clip(protocol.method, NAME),
         mode=protocol.mode,
+        form=protocol.form,
+        control=protocol.control,
         cycles=protocol.cycles,
         seeds=[line.seed for line in read.chains],
-        measurement=_clip(protocol.measuring.name, _NAME),
+        measurement=_clip(protocol.measuring.name, NAME),
         responses=protocol.measuring.questions * protocol.measuring.repeats,
         margin=verdict.iteration.margin,
         standing=standing,
@@ -308,13 +230,15 @@ def _row(read: Record, verdict: Verdict) -> Row:
         drift=_interval(effects.drift),
         bound=_round(effects.proven_bound.estimate, 2),
         coherence_change=_interval(effects.coherence_cost),
-        why={name: _clip(reason, _SENTENCE) for name, reason in reasons.items() if reason is not None},
+        why={name: _clip(reason, SENTENCE) for name, reason in reasons.items() if reason is not None},
     )
 
 
 def _standing(read: Record, verdict: Verdict) -> tuple[Standing, str | None]:
+    if read.protocol.control is not None:
+        return "control", f"a control: {LEAVES_OUT[read.protocol.control]}"
     if not verdict.eligible:
-        return "not ranked", _clip(verdict.eligible_reason or "no reason is given", _SENTENCE)
+        return "not ranked", _clip(verdict.eligible_reason or "no reason is given", SENTENCE)
     if read.analysis.exploratory:
         return "exploratory", "one seed says nothing about another chain"
     return "ranked", None
@@ -330,28 +254,56 @@ def _detail(read: Record, verdict: Verdict, path: str) -> Detail:
     statements = (verdict.seeding, verdict.transmission, verdict.iteration, verdict.coherence)
     return Detail(
         id=read.id,
-        path=_clip(path, _SENTENCE),
+        path=_clip(path, SENTENCE),
         command=f"idembench verify {shlex.quote(path)}",
-        headline=_clip(read.analysis.headline, _SENTENCE),
-        claim=_clip(verdict.claim, _SENTENCE),
-        sentences=[_clip(statement.sentence, _SENTENCE) for statement in statements],
+        headline=_clip(read.analysis.headline, SENTENCE),
+        claim=_clip(verdict.claim, SENTENCE),
+        sentences=[_clip(statement.sentence, SENTENCE) for statement in statements],
         caveats=_caveats(read, verdict),
         trait=_curve([point.trait for point in points], exploratory=exploratory),
         coherence=_curve([point.coherence for point in points], exploratory=exploratory),
         diverged=[
-            Diverged(seed=line.seed, cycle=line.diverged.cycle, reason=_clip(line.diverged.reason, _SENTENCE))
+            Diverged(seed=line.seed, cycle=line.diverged.cycle, reason=_clip(line.diverged.reason, SENTENCE))
             for line in read.chains
             if line.diverged is not None
         ],
-        settings=_flat(read.protocol.model_dump(exclude={"name"})),
-        execution=_flat(read.execution.model_dump()) + _software(read),
+        control=None if read.control is None else _beside(read.control, verdict),
+        settings=flat(read.protocol.model_dump(exclude={"name"})),
+        execution=flat(read.execution.model_dump()) + _software(read),
         origin=[
-            ("model revision", _clip(read.model.revision or "none named", _NAME)),
+            ("model revision", _clip(read.model.revision or "none named", NAME)),
             ("model digest", read.model.digest),
             ("protocol fingerprint", read.protocol_fingerprint),
-            ("judge", _clip(read.judge.name, _NAME) + (", deterministic" if read.judge.deterministic else "")),
+            ("judge", _clip(read.judge.name, NAME) + (", deterministic" if read.judge.deterministic else "")),
             ("judge fingerprint", read.judge.fingerprint),
-            ("decision rule", _clip(read.analysis.rule.name, _NAME)),
+            ("decision rule", _clip(read.analysis.rule.name, NAME)),
+        ],
+    )
+
+
+def _beside(line: ControlLine, verdict: Verdict) -> Beside:
+    raw, net = verdict.effects, line.net
+    effects = {
+        "seeding": (raw.seeding, net.seeding),
+        "transmission": (raw.transmission, net.transmission),
+        "drift": (raw.drift, net.drift),
+        "coherence": (raw.coherence_cost, net.coherence_cost),
+    }
+    return Beside(
+        id=line.record,
+        protocol=_clip(line.protocol, NAME),
+        key=None,
+        trait=None,
+        coherence=None,
+        sentence=_clip(net.sentence, SENTENCE),
+        effects=[
+            Net(
+                name=name,
+                raw=_interval(of_chain),
+                net=_interval(beside),
+                why=None if beside.reason is None else _clip(beside.reason, SENTENCE),
+            )
+            for name, (of_chain, beside) in effects.items()
         ],
     )
 
@@ -359,12 +311,14 @@ def _detail(read: Record, verdict: Verdict, path: str) -> Detail:
 def _caveats(read: Record, verdict: Verdict) -> list[str]:
     """What has to be kept in mind, the gravest first."""
     said = []
+    if read.protocol.control is not None:
+        said.append(f"A control, never ranked: {LEAVES_OUT[read.protocol.control]}.")
     if read.analysis.exploratory:
         said.append(
             "Exploratory: one seed. Intervals and statements are about these very checkpoints; "
             "another chain, trained the same way, may behave differently."
         )
-    elif verdict.eligible_reason is not None:
+    elif verdict.eligible_reason is not None and read.protocol.control is None:
         said.append(f"Not ranked: {verdict.eligible_reason}.")
     said += [
         f"Seed {line.seed} diverged at {line.diverged.cycle}: {line.diverged.reason}"
@@ -374,7 +328,7 @@ def _caveats(read: Record, verdict: Verdict) -> list[str]:
     said.append(read.analysis.beyond_margin.sentence)
     if len(read.stacks) > 1:
         said.append(f"Parts of it were made by {len(read.stacks)} different software or hardware stacks.")
-    return [_clip(text, _SENTENCE) for text in said]
+    return [_clip(text, SENTENCE) for text in said]
 
 
 def _curve(levels: Sequence[Level], *, exploratory: bool) -> Curve:
@@ -390,19 +344,7 @@ def _curve(levels: Sequence[Level], *, exploratory: bool) -> Curve:
 def _software(read: Record) -> list[tuple[str, str]]:
     """The parts of the first stack; a caveat says when there are more."""
     parts = next(iter(read.stacks.values()), {})
-    return [(_clip(name, _NAME), _clip(value, _NAME)) for name, value in list(parts.items())[:40]]
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as one list: `training.lora.rank` -> `16`."""
-    flat: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat += _flat(value, f"{prefix}{name}.")
-        else:
-            text = f"{value:g}" if isinstance(value, float) else str(value)
-            flat.append((f"{prefix}{name}", _clip(text, _NAME)))
-    return flat
+    return [(_clip(name, NAME), _clip(value, NAME)) for name, value in list(parts.items())[:40]]
 
 
 def _keys(ids: Sequence[str]) -> list[str]:

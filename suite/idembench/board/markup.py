@@ -20,7 +20,7 @@ from idembench.files import asset, canonical_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from idembench.board.index import Index
+    from idembench.board.shape import Index
 
 PAGE = "index.html"
 _STYLE = '<link rel="stylesheet" href="./style.css">'

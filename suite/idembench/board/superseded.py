@@ -1,0 +1,75 @@
+"""Which records are others taken further, found without comparing every record with every other.
+
+A record that supersedes another holds, in the chain of each of its seeds, the last step of that chain; so each
+record is looked up by that one step among the steps of all. Only what is found this way is compared in full.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from idembench import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from idembench.record import Record
+
+_DIGITS = 16  # hexadecimal digits of a step's key that are kept: 64 bits, enough to make few comparisons
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is kept of a record to find what it supersedes: its subject and the first digits of its steps' keys.
+
+    Attributes:
+        subject: Digest of the model, and the trait.
+        last: The last step of its first chain; None for a chain without steps.
+        steps: All steps of all chains.
+        extent: Seeds, cycles, and whether a control is named: which of several records goes furthest.
+    """
+
+    subject: tuple[str, str]
+    last: int | None
+    steps: array[int]
+    extent: tuple[int, int, bool]
+
+
+def trace(of: Record) -> Trace:
+    """What is kept of one record."""
+    first = of.chains[0].lineage
+    return Trace(
+        subject=(of.model.digest, of.trait),
+        last=int(first[-1].key[:_DIGITS], 16) if first else None,
+        steps=array("Q", (int(step.key[:_DIGITS], 16) for line in of.chains for step in line.lineage)),
+        extent=(len(of.chains), of.protocol.cycles, of.control is not None),
+    )
+
+
+def superseded(traces: Mapping[str, Trace], read: Callable[[str], Record]) -> dict[str, str]:
+    """From the ids of superseded records to the id of the one that takes each furthest.
+
+    Records of another model or trait are never compared, whatever their lineages say.
+
+    Args:
+        traces: By record id.
+        read: Reads a record by its id; asked only for records whose steps fit.
+    """
+    ends: dict[tuple[tuple[str, str], int], list[str]] = {}
+    for name, given in traces.items():
+        if given.last is not None:
+            ends.setdefault((given.subject, given.last), []).append(name)
+    found: dict[str, set[str]] = {}
+    for longer, given in traces.items():
+        candidates = {name for step in set(given.steps) for name in ends.get((given.subject, step), ())}
+        for shorter in sorted(candidates):
+            if traces[shorter].extent < given.extent and record.supersedes(read(longer), read(shorter)):
+                found.setdefault(shorter, set()).add(longer)
+    return {shorter: _furthest(by - found.keys(), traces) for shorter, by in found.items()}
+
+
+def _furthest(names: Iterable[str], traces: Mapping[str, Trace]) -> str:
+    """Of records that nothing supersedes, the one that goes furthest."""
+    return max(names, key=lambda name: (traces[name].extent, name))
