@@ -142,7 +142,7 @@ def test_a_run_too_reports_failures_at_the_end(
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("temprature",), ["There is no grid called 'temprature'", "Did you mean temperature?"]),
+        (("temperate",), ["There is no grid called 'temperate'", "Did you mean temperature?"]),
         (("no.yaml",), ["A file cannot be read", "no.yaml"]),
         (
             ("temperature", "--workers", 99999),

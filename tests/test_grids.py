@@ -162,7 +162,7 @@ def test_a_file_that_is_not_there_or_no_name_is_an_error(tmp_path: Path) -> None
     with pytest.raises(ProtocolError, match="cannot be read"):
         grids.load(str(tmp_path / "no.yaml"))
     with pytest.raises(UnknownNameError) as caught:
-        grids.load("temprature")
+        grids.load("temperate")
 
     assert "Did you mean temperature?" == caught.value.do
 
