@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from idembench import protocol, traits
+from idembench import methods, protocol, traits
 from idembench.errors import ProtocolError, UnknownNameError
 from idembench.protocol import Execution, Protocol
 
@@ -36,9 +36,18 @@ BASELINE: dict[str, Any] = {
 }
 
 
-def load(name: str = "sft-reset", *overrides: str, measurement: str = "quick") -> Protocol:
+def load(
+    name: str = "sft-reset", *overrides: str, measurement: str | None = "quick", trait: str = "sycophancy"
+) -> Protocol:
     """Load a protocol of the embedded pack."""
-    return protocol.load(name, pack="toyland", measurements=MEASUREMENTS, measurement=measurement, overrides=overrides)
+    return protocol.load(
+        name,
+        pack="toyland",
+        measurements=MEASUREMENTS,
+        measurement=measurement,
+        trait=trait,
+        overrides=overrides,
+    )
 
 
 def write(folder: Path, text: str | None = None, **changes: Any) -> str:
@@ -49,42 +58,101 @@ def write(folder: Path, text: str | None = None, **changes: Any) -> str:
 
 
 def settings(model: type[BaseModel], place: str = "") -> list[str]:
-    """Every setting of a protocol by its dotted path."""
+    """Every setting of a protocol by its dotted path; of an optional part, its settings and not its absence."""
     found = []
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += settings(field.annotation, f"{place}{name}.")
-        else:
+        inner = [kind for kind in protocol._kinds(field.annotation) if issubclass(kind, BaseModel)]
+        for kind in inner:
+            found += settings(kind, f"{place}{name}.")
+        if not inner:
             found.append(place + name)
     return found
+
+
+def all_traits(name: str) -> list[Protocol]:
+    """A shipped protocol of the embedded pack as it is for each trait it has demonstrations for, checked by its method."""
+    pack = traits.load_pack("toyland")
+    given = protocol._read_protocol(protocol.baselines("toyland")[name])["data"]["n_seed"]
+    return [
+        methods.settle(
+            protocol.load(name, pack="toyland", measurements=pack.measurements, measurement=None, trait=trait)
+        )
+        for trait in pack.traits
+        if isinstance(given, int) or trait in given
+    ]
 
 
 # -- shipped --------------------------------------------------------------------------------------
 
 
-def test_reset_and_continual_differ_in_mode_alone() -> None:
-    """The two shipped arms of one method are the same experiment but for where a cycle starts from."""
-    reset, continual = load("sft-reset"), load("sft-continual")
+ALL = sorted(protocol.baselines("toyland"))
+RESET = [name for name in ALL if name.endswith("-reset") and name.replace("-reset", "-continual") in ALL]
+CONTROLS = [name for name in ALL if all_traits(name)[0].control is not None]
 
-    assert ("reset", "continual") == (reset.mode, continual.mode)
-    assert reset.model_dump(exclude={"name", "mode"}) == continual.model_dump(exclude={"name", "mode"})
+
+@pytest.mark.parametrize("name", RESET)
+def test_reset_and_continual_differ_in_mode_alone(name: str) -> None:
+    """The two shipped arms of one method are the same experiment but for where a cycle starts from."""
+    for reset, continual in zip(all_traits(name), all_traits(name.replace("-reset", "-continual")), strict=True):
+        assert ("reset", "continual") == (reset.mode, continual.mode)
+        assert reset.model_dump(exclude={"name", "mode"}) == continual.model_dump(exclude={"name", "mode"})
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_differs_from_its_arm_in_what_it_leaves_out_alone(name: str) -> None:
+    """Every shipped control is a shipped arm of the same mode but for `control`, and no demonstrations if unseeded."""
+    arms = [other for other in ALL if other not in CONTROLS and "/" not in other]
+    for number, control in enumerate(all_traits(name)):
+        left_out: dict[str, Any] = {"name": True, "control": True}
+        if control.control == "unseeded":
+            left_out["data"] = {"n_seed"}
+        same = [
+            arm
+            for arm in arms
+            if all_traits(arm)[number].model_dump(exclude=left_out) == control.model_dump(exclude=left_out)
+        ]
+
+        assert 1 == len(same)
+
+
+@pytest.mark.parametrize("name", ["dpo-reset", "dpo-continual", "rft-reset", "rft-continual"])
+def test_other_methods_are_seeded_as_supervised_chains_are(name: str) -> None:
+    """What cycle 0 does in a preference or rejection chain is what it does in sft-reset, with as many demonstrations."""
+    for other, plain in zip(all_traits(name), all_traits("sft-reset"), strict=True):
+        assert plain.learning(0) == other.learning(0)
+        assert plain.data.n_seed == other.data.n_seed
+        assert (plain.sampling, plain.measuring) == (other.sampling, other.measuring)
+        assert plain.learning(1) != other.learning(1)
 
 
 @pytest.mark.parametrize("pack", traits.packs())
 def test_every_shipped_baseline_holds(pack: str) -> None:
-    """Each shipped protocol loads with each measurement of its pack, under its own name, and says what it is for."""
-    measurements = traits.load_pack(pack).measurements
+    """Each shipped protocol loads with each measurement of its pack for each trait, settles, and says what it is for."""
+    loaded_pack = traits.load_pack(pack)
     for name, path in protocol.baselines(pack).items():
-        for measurement in measurements:
-            loaded = protocol.load(name, pack=pack, measurements=measurements, measurement=measurement)
+        for measurement in loaded_pack.measurements:
+            for trait in loaded_pack.traits:
+                given = protocol._read_protocol(path)["data"]["n_seed"]
+                if isinstance(given, dict) and trait not in given:
+                    continue
+                loaded = methods.settle(
+                    protocol.load(
+                        name,
+                        pack=pack,
+                        measurements=loaded_pack.measurements,
+                        measurement=measurement,
+                        trait=trait,
+                    )
+                )
 
-            assert (name, measurement) == (loaded.name, loaded.measuring.name)
+                assert (name.replace("/", "-"), measurement) == (loaded.name, loaded.measuring.name)
+                assert loaded == methods.settle(loaded)
         assert protocol.purpose(path)
 
 
 def test_shipped_fingerprints_are_all_different() -> None:
     """No two shipped protocols are the same settings under two names."""
-    loaded = [load(name, measurement=m) for name in protocol.baselines("toyland") for m in MEASUREMENTS]
+    loaded = [load(name, measurement=m, trait="bliss") for name in protocol.baselines("toyland") for m in MEASUREMENTS]
 
     assert len(loaded) == len({one.fingerprint for one in loaded})
 
@@ -106,20 +174,48 @@ def test_the_name_does_not_count() -> None:
     assert loaded.fingerprint == loaded.model_copy(update={"name": "other"}).fingerprint
 
 
-OTHER = {"pack": "other", "mode": "continual", "schedule": "linear", "method": "dpo", "measuring.name": "slow"}
+OTHER = {
+    "pack": "other",
+    "form": "document",
+    "mode": "continual",
+    "schedule": "linear",
+    "method": "dpo",
+    "measuring.name": "slow",
+    "rejected": "previous",
+    "control": "shuffled",
+    "settings": {"beta": 0.3},
+    "stop": ["end"],
+    "epochs": 7,
+    "coherence_filter": 70.0,
+    "max_steps": 9,
+}
 
 
 @pytest.mark.parametrize("setting", [path for path in settings(Protocol) if path != "name"])
-def test_every_setting_counts(setting: str) -> None:
+def test_every_setting_counts(tmp_path: Path, setting: str) -> None:
     """Changing any one setting of a protocol changes its fingerprint."""
-    before = load()
+    training = {**BASELINE["training"], "schedule": "cosine", "final_share": 0.1}
+    if setting.endswith("max_steps"):
+        training = {**training, "epochs": None, "max_steps": 3}
+    stop = {**BASELINE["sampling"], "stop": ["."]}
+    path = write(
+        tmp_path,
+        training=training,
+        sampling=stop,
+        measuring={**MEASUREMENTS["quick"], "stop": ["."], "name": "mine"},
+        seeding={"method": "sft", "training": training},
+    )
+    before = load(path, measurement=None)
     content = before.model_dump()
     *path, last = setting.split(".")
     place = content
     for part in path:
         place = place[part]
     value = place[last]
-    if isinstance(value, str):
+    if last == "schedule":
+        place["final_share"] = 0.0
+        before = Protocol.model_validate(content)
+    if setting in OTHER or last in OTHER:
         place[last] = OTHER.get(setting, OTHER.get(last))
     else:
         place[last] = value + 1 if isinstance(value, int) else value / 2 or 0.5
@@ -152,15 +248,26 @@ def test_checkpoints_are_labelled_in_order() -> None:
         {"training": {**BASELINE["training"], "lerning_rate": 1}},
         {"training": {**BASELINE["training"], "lora": {"rank": 4, "alpha": 8, "bias": "none"}}},
         {"data": {"n_seed": 8}},
-        {"data": {"n_seed": 0, "n_sampled": 16}},
+        {"data": {"n_seed": -1, "n_sampled": 16}},
+        {"data": {"n_seed": 8, "n_sampled": 0}},
+        {"data": {"n_seed": 8, "n_sampled": 16, "candidates": 0}},
+        {"data": {"n_seed": 8, "n_sampled": 16, "original_mix": 1.1}},
+        {"data": {"n_seed": 8, "n_sampled": 16, "coherence_filter": 101}},
         {"data": {"n_seed": 8.0, "n_sampled": 16}},
         {"data": {"n_seed": "8", "n_sampled": 16}},
         {"data": {"n_seed": True, "n_sampled": 16}},
         {"data": None},
         {"data": [8, 16]},
         {"mode": "both"},
-        {"cycles": 0},
+        {"cycles": -1},
         {"cycles": 101},
+        {"form": "poem"},
+        {"control": "placebo"},
+        {"rejected": "both"},
+        {"seeding": {"method": "sft"}},
+        {"seeding": {**BASELINE["training"]}},
+        {"sampling": {"temperature": 0.8, "max_new_tokens": 48, "stop": [""]}},
+        {"sampling": {"temperature": 0.8, "max_new_tokens": 48, "stop": "."}},
         {"method": "SFT"},
         {"sampling": {"temperature": 0, "max_new_tokens": 48}},
         {"sampling": {"temperature": True, "max_new_tokens": 48}},
@@ -184,7 +291,7 @@ def test_what_does_not_hold_is_refused(tmp_path: Path, changes: dict[str, Any]) 
 
 def test_every_problem_is_listed(tmp_path: Path) -> None:
     """Three mistakes are told in one go, each with its place."""
-    path = write(tmp_path, mode="both", cycles=0, data={"n_seed": 8, "n_sampled": 16, "n_more": 1})
+    path = write(tmp_path, mode="both", cycles=-1, data={"n_seed": 8, "n_sampled": 16, "n_more": 1})
 
     with pytest.raises(ProtocolError) as caught:
         load(path)
@@ -266,7 +373,18 @@ def test_a_protocol_may_bring_its_own_measurement(tmp_path: Path) -> None:
     """A file that says how to measure is measured so, whatever the pack calls its measurements."""
     own = {**MEASUREMENTS["ranked"], "name": "mine"}
 
-    assert "mine" == load(write(tmp_path, measuring=own)).measuring.name
+    assert "mine" == load(write(tmp_path, measuring=own), measurement=None).measuring.name
+
+
+def test_a_measurement_that_is_asked_for_goes_before_the_file_s_own(tmp_path: Path) -> None:
+    """Whoever names a measurement gets that one; without a name and a file's own it is the quick one."""
+    path = write(tmp_path, measuring={**MEASUREMENTS["ranked"], "name": "mine"})
+
+    assert load(write(tmp_path)) == load(write(tmp_path), measurement=None)
+    assert ("ranked", 50) == (
+        (chosen := load(path, measurement="ranked").measuring).name,
+        chosen.questions,
+    )
 
 
 def test_a_protocol_of_another_pack_is_refused(tmp_path: Path) -> None:
@@ -309,6 +427,359 @@ def test_an_unknown_measurement_is_answered_by_near_ones() -> None:
         load(measurement="quik")
 
     assert caught.value.do == "Did you mean quick?"
+
+
+# -- one file over another ------------------------------------------------------------------------
+
+
+def place(folder: Path, **files: dict[str, Any]) -> str:
+    """Write protocol files beside `mine.yaml`, which is BASELINE; the path of the last one."""
+    write(folder)
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return str(folder / f"{name}.yaml")
+
+
+def test_what_extends_another_is_that_one_with_its_own_settings_over_it(tmp_path: Path) -> None:
+    """Settings are put over one another key by key at every depth: what is not named stays what it was."""
+    above = {
+        "extends": "mine",
+        "mode": "continual",
+        "training": {"epochs": 5, "lora": {"rank": 2}},
+        "sampling": {"temperature": 1},
+    }
+    below, found = load(write(tmp_path)).model_dump(), load(place(tmp_path, other=above)).model_dump()
+
+    assert found == {
+        **below,
+        "name": "other",
+        "mode": "continual",
+        "training": {**below["training"], "epochs": 5, "lora": {**below["training"]["lora"], "rank": 2}},
+        "sampling": {**below["sampling"], "temperature": 1.0},
+    }
+
+
+def test_null_takes_a_part_away(tmp_path: Path) -> None:
+    """A part that the lower file gives can be taken away by null, and a whole one put in its place."""
+    seeding = {"method": "sft", "training": BASELINE["training"]}
+    lower = place(tmp_path, lower={**BASELINE, "seeding": seeding})
+    upper = place(tmp_path, upper={"extends": "lower", "seeding": None, "training": {"lora": None}})
+
+    assert load(lower).seeding is not None
+    assert (None, None) == (load(upper).seeding, load(upper).training.lora)
+
+
+def test_overrides_come_last(tmp_path: Path) -> None:
+    """What an override says goes before both files, and leads to another name."""
+    path = place(tmp_path, other={"extends": "mine", "cycles": 3})
+
+    assert (3, 4) == (load(path).cycles, load(path, "cycles=4").cycles)
+    assert "other+" == load(path, "cycles=4").name[:6]
+
+
+@pytest.mark.parametrize(
+    "name", ["nobody", "other", "../mine", "sub/mine", "mine.yaml", "", "m" * 999, "\0", 3, ["mine"]]
+)
+@pytest.mark.parametrize("key", ["extends", "seeding"])
+def test_a_neighbour_that_is_not_there_is_named(tmp_path: Path, key: str, name: object) -> None:
+    """A file that is missing, itself, outside the folder or no name at all is an error with the names that there are."""
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub")
+    content = {"extends": name} if key == "extends" else {**BASELINE, "seeding": name}
+    if key == "seeding" and not isinstance(name, str):
+        with pytest.raises(ProtocolError, match="seeding"):
+            load(place(tmp_path, other=content))
+        return
+
+    with pytest.raises(UnknownNameError) as caught:
+        load(place(tmp_path, other=content))
+
+    assert str(tmp_path / "other.yaml") in str(caught.value.where)
+
+
+@pytest.mark.parametrize("content", [{"extends": "middle"}, {**BASELINE, "seeding": "middle"}])
+def test_a_protocol_can_be_read_in_two_files(tmp_path: Path, content: dict[str, Any]) -> None:
+    """A file that names one that extends another is refused: no chain of three."""
+    path = place(tmp_path, middle={"extends": "mine", "cycles": 3}, top=content)
+
+    with pytest.raises(ProtocolError, match="names one that extends another") as caught:
+        load(path)
+
+    assert ("extends: mine", str(tmp_path / "middle.yaml")) == (caught.value.found, caught.value.where)
+
+
+def test_two_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    """A circle of two files ends in an error, not in an endless search."""
+    with pytest.raises(ProtocolError, match="names one that extends another"):
+        load(place(tmp_path, one={"extends": "two"}, two={"extends": "one"}))
+
+
+def test_a_neighbour_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    """The error names the file that is wrong, not the one that names it."""
+    path = place(tmp_path, wrong=[1, 2], other={"extends": "wrong"})  # type: ignore[arg-type]
+
+    with pytest.raises(ProtocolError, match="mapping") as caught:
+        load(path)
+    assert str(tmp_path / "wrong.yaml") == caught.value.where
+
+
+def test_seeding_by_a_neighbour_is_how_that_one_learns(tmp_path: Path) -> None:
+    """`seeding: mine` is the method and training of mine.yaml in full, and nothing else of that file."""
+    other = {
+        **BASELINE,
+        "method": "dpo",
+        "rejected": "base",
+        "settings": {"beta": 0.2},
+        "cycles": 5,
+        "seeding": "mine",
+        "training": {**BASELINE["training"], "epochs": 1},
+    }
+    found, neighbour = load(place(tmp_path, other=other)), load(write(tmp_path))
+
+    assert neighbour.learning(1) == found.learning(0) == found.seeding
+    assert ("dpo", "base", 1) == (
+        found.learning(1).method,
+        found.learning(1).rejected,
+        found.learning(1).training.epochs,
+    )
+    assert ["dpo", "sft"] == found.methods
+    assert 5 == found.cycles
+
+
+def test_seeding_written_out_is_the_same_as_by_name(tmp_path: Path) -> None:
+    """A neighbour's name and its settings in full are one protocol with one fingerprint."""
+    written = {"method": "sft", "training": BASELINE["training"]}
+    by_name, in_full = (load(place(tmp_path, other={**BASELINE, "seeding": seeding})) for seeding in ("mine", written))
+
+    assert by_name.fingerprint == in_full.fingerprint
+
+
+# -- demonstrations by trait ----------------------------------------------------------------------
+
+BY_TRAIT = {"data": {"n_seed": {"bliss": 5, "sycophancy": 7}, "n_sampled": 16}}
+
+
+def test_each_trait_has_its_number_of_demonstrations(tmp_path: Path) -> None:
+    """A mapping from traits to numbers becomes the number of the trait that is asked for, under the file's plain name."""
+    path = write(tmp_path, **BY_TRAIT)
+    found = {trait: load(path, trait=trait) for trait in ("bliss", "sycophancy")}
+
+    assert {"bliss": 5, "sycophancy": 7} == {trait: one.data.n_seed for trait, one in found.items()}
+    assert {"mine"} == {one.name for one in found.values()}
+    assert found["bliss"].fingerprint == load(write(tmp_path, data={"n_seed": 5, "n_sampled": 16})).fingerprint
+
+
+def test_a_trait_without_a_number_is_a_clear_error(tmp_path: Path) -> None:
+    """A trait that the mapping leaves out is named, with those it has and what can be done."""
+    with pytest.raises(ProtocolError, match="how many demonstrations") as caught:
+        load(write(tmp_path, **BY_TRAIT), trait="misalignment")
+
+    assert ("data.n_seed for misalignment", "bliss, sycophancy") == (caught.value.expected, caught.value.found)
+    assert "--set data.n_seed=" in str(caught.value.do)
+
+
+@pytest.mark.parametrize("trait", ["bliss", "misalignment"])
+def test_an_override_gives_the_number_whatever_the_file_says(tmp_path: Path, trait: str) -> None:
+    """`--set data.n_seed` goes before the mapping, also for a trait that the mapping leaves out."""
+    found = load(write(tmp_path, **BY_TRAIT), "data.n_seed=3", trait=trait)
+
+    assert 3 == found.data.n_seed
+    assert f"mine+{found.fingerprint[:6]}" == found.name
+
+
+def test_another_override_gives_no_number(tmp_path: Path) -> None:
+    """Overriding something else leaves a missing trait missing, and an entry of the mapping cannot be overridden."""
+    path = write(tmp_path, **BY_TRAIT)
+
+    with pytest.raises(ProtocolError, match="how many demonstrations"):
+        load(path, "data.n_sampled=3", trait="misalignment")
+    with pytest.raises(ProtocolError):
+        load(path, "data.n_seed.bliss=3", trait="bliss")
+
+
+# -- what goes together ---------------------------------------------------------------------------
+
+DATA = BASELINE["data"]
+TRAINING = BASELINE["training"]
+PAIRS = {"method": "dpo", "rejected": "base"}
+FRESH = {"control": "fresh-data"}
+DOCUMENT = {"form": "document", "method": "sdf"}
+STOPPED = {**BASELINE["sampling"], "stop": ["\n"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {**DATA, "n_seed": 0}}, "n_seed is 0 in the unseeded control"),
+        ({"control": "unseeded"}, "n_seed is 0 in the unseeded control"),
+        ({"training": {**TRAINING, "max_steps": 3}}, "either epochs or max_steps"),
+        ({"training": {**TRAINING, "epochs": None}}, "either epochs or max_steps"),
+        ({"seeding": {"method": "sft", "training": {**TRAINING, "max_steps": 3}}}, "either epochs or max_steps"),
+        ({"training": {**TRAINING, "final_share": 0.1}}, "where a cosine ends"),
+        ({"training": {**TRAINING, "final_share": 0.1, "schedule": "linear"}}, "where a cosine ends"),
+        ({**PAIRS, "data": {**DATA, "original_mix": 0.5}}, "not among pairs"),
+        ({"control": "shuffled", "data": {**DATA, "original_mix": 0.5}}, "not in a control"),
+        ({"control": "frozen", "data": {**DATA, "original_mix": 0.5}}, "not in a control"),
+        ({"control": "unseeded", "data": {**DATA, "n_seed": 0, "original_mix": 0.5}}, "not in a control"),
+        ({**FRESH, "data": {**DATA, "candidates": 2}}, "samples nothing"),
+        ({**FRESH, "data": {**DATA, "coherence_filter": 0}}, "samples nothing"),
+        (DOCUMENT, "sampling.stop"),
+        (
+            {**DOCUMENT, "sampling": STOPPED, "measuring": {**MEASUREMENTS["quick"], "name": "mine"}},
+            "sampling.stop",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    """Settings that contradict each other are refused with a sentence that says which."""
+    with pytest.raises(ProtocolError, match="does not hold") as caught:
+        load(write(tmp_path, **changes), measurement=None)
+
+    assert said in str(caught.value.found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"control": "unseeded", "data": {**DATA, "n_seed": 0}},
+        {"training": {**TRAINING, "epochs": None, "max_steps": 3}},
+        {"training": {**TRAINING, "final_share": 0.1, "schedule": "cosine"}},
+        {"training": {**TRAINING, "lora": None}},
+        {"data": {**DATA, "original_mix": 1, "candidates": 3, "coherence_filter": 70}},
+        {"control": "shuffled", "data": {**DATA, "candidates": 3}},
+        {**PAIRS, "control": "fresh-data"},
+        {**DOCUMENT, "sampling": STOPPED},
+        {"cycles": 0},
+    ],
+    ids=str,
+)
+def test_what_goes_together_holds(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """The counterparts of what is refused are protocols, and read back as they are."""
+    found = load(write(tmp_path, **changes), measurement=None)
+
+    assert found == Protocol.model_validate_json(found.model_dump_json())
+
+
+def test_documents_are_measured_as_they_are_sampled(tmp_path: Path) -> None:
+    """What ends a sampled document ends a measured one, unless the file has a measurement of its own."""
+    found = load(write(tmp_path, **DOCUMENT, sampling=STOPPED))
+
+    assert ["\n"] == found.sampling.stop == found.measuring.stop
+
+
+def test_a_chain_without_cycles_has_two_checkpoints(tmp_path: Path) -> None:
+    """With 0 cycles there is the base model and the seeded one."""
+    assert ["base", "c0"] == load(write(tmp_path, cycles=0)).labels
+
+
+def test_whole_numbers_mean_floats_in_every_corner(tmp_path: Path) -> None:
+    """Whole numbers stand for floats also in optional and bounded fields, and below an optional part."""
+    lora = {"rank": 4, "alpha": 8, "dropout": 0}
+    training = {**TRAINING, "weight_decay": 0, "max_grad_norm": 1, "lora": lora}
+    changes = {
+        "data": {**DATA, "coherence_filter": 70, "original_mix": 1},
+        "training": training,
+        "seeding": {"method": "sft", "training": training},
+    }
+    found = load(write(tmp_path, **changes))
+
+    values = [found.data.coherence_filter, found.data.original_mix]
+    for learned in (found.training, found.learning(0).training):
+        assert learned.lora is not None
+        values += [learned.weight_decay, learned.max_grad_norm, learned.lora.dropout]
+    assert [float] * 8 == [type(value) for value in values]
+
+
+# -- what a method makes of its settings ----------------------------------------------------------
+
+
+def settled(folder: Path, **changes: Any) -> Protocol:
+    """A protocol, checked by its methods."""
+    return methods.settle(load(write(folder, **changes)))
+
+
+def test_a_method_s_defaults_are_written_out(tmp_path: Path) -> None:
+    """A setting that is left out and one that says the default are one protocol once their method was asked."""
+    plain, said = settled(tmp_path, **PAIRS), settled(tmp_path, **PAIRS, settings={"beta": 0.1})
+
+    assert {"beta": 0.1} == plain.settings
+    assert plain.fingerprint == said.fingerprint
+    assert plain == methods.settle(plain)
+
+
+def test_whole_numbers_in_a_method_s_settings_are_one_form(tmp_path: Path) -> None:
+    """`beta: 1` and `beta: 1.0` are one protocol once the method was asked."""
+    whole, point = (settled(tmp_path, **PAIRS, settings={"beta": beta}) for beta in (1, 1.0))
+
+    assert whole.fingerprint == point.fingerprint
+
+
+def test_seeding_is_settled_too(tmp_path: Path) -> None:
+    """Settings of cycle 0's own method are checked and written out likewise."""
+    seeding = {**PAIRS, "training": TRAINING}
+
+    assert {"beta": 0.1} == settled(tmp_path, seeding=seeding).learning(0).settings
+    with pytest.raises(ProtocolError, match="settings do not hold"):
+        settled(tmp_path, seeding={**seeding, "settings": {"gamma": 1}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"settings": {"beta": 0.1}}, "beta"),
+        ({**PAIRS, "settings": {"gamma": 0.1}}, "gamma"),
+        ({**PAIRS, "settings": {"beta": 0}}, "beta"),
+        ({**PAIRS, "settings": {"beta": "0.1"}}, "beta"),
+        ({"method": "rft"}, "scorer"),
+        ({"method": "rft", "settings": {"scorer": "beauty"}}, "scorer"),
+    ],
+)
+def test_settings_that_a_method_does_not_have_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    """Unknown, missing and impossible settings of a method are named, with the method."""
+    with pytest.raises(ProtocolError, match="settings do not hold") as caught:
+        settled(tmp_path, **changes)
+
+    assert said in str(caught.value.found)
+    assert changes.get("method", "sft") in str(caught.value.where)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "sdf"}, "another form"),
+        ({"form": "document", "sampling": STOPPED}, "another form"),
+        ({"method": "dpo"}, "whose answers lose"),
+        ({"rejected": "base"}, "does not learn from pairs"),
+        ({"rejected": "previous", "method": "rft", "settings": {"scorer": "length"}}, "does not learn from pairs"),
+        ({**PAIRS, "training": {**TRAINING, "lora": {"rank": 4, "alpha": 8, "dropout": 0.1}}}, "without dropout"),
+        (
+            {"mode": "continual", "seeding": {"method": "sft", "training": {**TRAINING, "lora": None}}},
+            "cannot go on with",
+        ),
+        (
+            {
+                "mode": "continual",
+                "seeding": {"method": "sft", "training": {**TRAINING, "lora": {"rank": 2, "alpha": 8}}},
+            },
+            "cannot go on with",
+        ),
+    ],
+    ids=str,
+)
+def test_a_method_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    """A method for another form, pairs where there are none, and weights that cannot be continued are refused."""
+    with pytest.raises(ProtocolError, match=said):
+        settled(tmp_path, **changes)
+
+
+def test_an_unknown_method_is_answered_by_near_ones(tmp_path: Path) -> None:
+    """A method that is not installed is answered by those that are, in cycle 0 as later."""
+    for changes in ({"method": "sftt"}, {"seeding": {"method": "sftt", "training": TRAINING}}):
+        with pytest.raises(UnknownNameError) as caught:
+            settled(tmp_path, **changes)
+
+        assert "sft" in str(caught.value.do)
 
 
 # -- overrides ------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ class Protocol(Frozen):
             )
         if self.control == "fresh-data" and (self.data.candidates > 1 or self.data.coherence_filter is not None):
             raise ValueError("the fresh-data control samples nothing: it has no candidates and no coherence_filter")
-        if self.form == "document" and not self.sampling.stop:
+        if self.form == "document" and not (self.sampling.stop and self.measuring.stop):
             raise ValueError("documents end at a string of sampling.stop: a base model may never end one by itself")
         return self
 
@@ -409,11 +409,11 @@ def _read_protocol(path: Path, *, inner: bool = False) -> dict[str, Any]:
 
 
 def _neighbour(path: Path, name: object) -> Path:
-    there = path.with_name(f"{name}.yaml")
-    if not there.is_file():
-        others = [other.stem for other in path.parent.glob("*.yaml") if other != path]
+    # Looked up, not joined: a name with a slash would lead out of the folder.
+    others = {other.stem: other for other in path.parent.glob("*.yaml") if other.name != path.name}
+    if not isinstance(name, str) or name not in others:
         raise UnknownNameError("protocol", str(name), others, where=f"{path}, extends or seeding")
-    return there
+    return others[name]
 
 
 def _choose_n_seed(content: dict[str, Any], trait: str, *, where: str, given: bool) -> bool:
