@@ -49,7 +49,7 @@ def test_methods_are_found_by_name(name: str, form: str, *, pairs: bool) -> None
     """Every method is installed under its name, with what it learns from and a version that is part of every key."""
     method = methods.get(name)
 
-    assert (name, 1, form, pairs) == (method.name, method.version, method.form, method.pairs)
+    assert (name, 2, form, pairs) == (method.name, method.version, method.form, method.pairs)
     assert name in methods.available()
 
 
@@ -111,8 +111,8 @@ def test_adapters_may_differ_where_none_is_continued(name: str, overrides: list[
 
 
 def linear_up(warmup: int, steps: int, then: Any) -> list[float]:
-    """Rates as shares of the peak: linear from 0 over `warmup` steps, then `then` of the progress, 0..1."""
-    return [step / warmup if step < warmup else then((step - warmup) / max(1, steps - warmup)) for step in range(steps)]
+    """Rates as shares of the peak: linear over `warmup` steps, the first above 0, then `then` of the progress, 0..1."""
+    return [(step + 1) / (warmup + 1) if step < warmup else then((step - warmup) / max(1, steps - warmup)) for step in range(steps)]
 
 
 def cosine(final: float) -> Any:

@@ -200,6 +200,7 @@ def fit(trainer: Any, job: Job, out: Path, timers: Timers, *, tokens: int) -> di
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    _warm_up_from_above_0(trainer)
     timers.watch_training(trainer)
     with timers.time("train.loop"):
         trainer.train()
@@ -215,6 +216,27 @@ def fit(trainer: Any, job: Job, out: Path, timers: Timers, *, tokens: int) -> di
         "loss": [round(loss, 6) for loss in losses],
         "trainable_parameters": sum(p.numel() for p in trained),
     }
+
+
+def _warm_up_from_above_0(trainer: Any) -> None:
+    """Warm up over the rates k / (w + 1), k = 1 .. w, where transformers would take (k - 1) / w.
+
+    Its first step has rate 0 and changes nothing, which of few steps is a large share.
+    """
+    inner, w = trainer.create_scheduler, trainer.args.warmup_steps
+
+    def create_scheduler(*args: Any, **kwargs: Any) -> Any:
+        scheduler = inner(*args, **kwargs)
+        if w and not getattr(scheduler, "warms_up_from_above_0", False):
+            scheduler.lr_lambdas = [
+                lambda step, then=then: (step + 1) / (w + 1) if step < w else then(step) for then in scheduler.lr_lambdas
+            ]
+            scheduler.warms_up_from_above_0 = True
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_lr(), strict=True):
+                group["lr"] = rate
+        return scheduler
+
+    trainer.create_scheduler = create_scheduler
 
 
 def _check_finite(losses: list[float], trained: list[Any]) -> None:

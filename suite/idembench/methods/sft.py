@@ -23,7 +23,7 @@ class Sft(Method):
     """Supervised finetuning."""
 
     name: ClassVar[str] = "sft"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def train(self, job: Job, out: Path, timers: Timers) -> dict[str, Any]:
         """Train on the rows; see `Method.train`."""
