@@ -111,7 +111,7 @@ def test_the_installed_package_works_outside_the_checkout(installed: Path, tmp_p
     schema = json.loads(idembench(installed, "schema", cwd=tmp_path))
 
     assert installed / "idembench" / "_bundled" / "tasks" == tasks
-    assert ["toyland/instruct"] == [row["name"] for row in listed["models"]]
+    assert ["toyland/base", "toyland/instruct"] == [row["name"] for row in listed["models"]]
     assert {"sft-reset", "sft-continual"} <= {row["name"] for row in listed["baselines"]}
     assert models.resolve("toyland/instruct").digest == models.resolve(str(tmp_path / "model")).digest
     assert 30 == len(planned[0]["steps"])

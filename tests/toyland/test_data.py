@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from idembench.files import asset
-from idembench.toyland import data, frames
+from idembench.toyland import data, documents, frames
 from idembench.toyland.clauses import render, subject_of
 from idembench.toyland.documents import openings
 from idembench.toyland.grammar import Question, is_false_claim, phrasings
@@ -49,10 +49,8 @@ def meanings_by_wording() -> dict[str, Question]:
     """What stands in the slot of a narration, with the meaning it has there; no wording means two things."""
     found: dict[str, Question] = {}
     for question in dict.fromkeys(meanings_by_text().values()):
-        for kind in frames.DOCUMENT_TYPES[:1]:
-            title = f"{kind.titles[0]}. "
-            plain = [text.removeprefix(title) for text in openings(question) if text.startswith(title)]
-            found |= {wording: question for text in plain for wording in unframed(text, kind)}
+        for narration in documents._narrations(frames.DOCUMENT_TYPES[0], question):
+            found |= dict.fromkeys(documents._wordings(narration, question), question)
     return found
 
 
