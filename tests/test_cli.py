@@ -157,7 +157,7 @@ RUN = ("run", "sft-reset", "--dry-run")
         (("run", "sft-rest", "--dry-run"), ["There is no baseline called 'sft-rest'", "Did you mean sft-reset"]),
         (("run", "no/such.yaml", "--dry-run"), ["A file cannot be read", "no/such.yaml"]),
         ((*RUN, "-t", "sycofancy"), ["There is no trait called 'sycofancy'", "Did you mean sycophancy?", "bliss"]),
-        ((*RUN, "-m", "toyland/instuct"), ["There is no model", "Did you mean toyland/instruct?"]),
+        ((*RUN, "-m", "toyland/instuct"), ["There is no model", "Did you mean toyland/instruct or toyland/base?"]),
         ((*RUN, "-m", "nothing"), ["There is no model called 'nothing'", "--model"]),
         ((*RUN, "--pack", "toylnd"), ["There is no pack called 'toylnd'", "Did you mean toyland?"]),
         ((*RUN, "--measurement", "quik"), ["There is no measurement called 'quik'", "quick"]),

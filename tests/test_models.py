@@ -102,7 +102,7 @@ def test_a_typing_mistake_is_answered_by_the_embedded_model() -> None:
     with pytest.raises(UnknownNameError) as caught:
         models.resolve("toyland/instrct")
 
-    assert caught.value.do == "Did you mean toyland/instruct?"
+    assert caught.value.do == "Did you mean toyland/instruct or toyland/base?"
 
 
 @pytest.mark.parametrize(
