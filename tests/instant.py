@@ -205,16 +205,17 @@ def _meanings() -> dict[str, tuple[str | None, Meaning]]:
     return {question.prompt: (trait, Meaning.from_meaning(question.meaning)) for trait, question in asked}
 
 
-def make_protocol(baseline: str = "sft-reset", *overrides: str) -> protocol.Protocol:
-    """A shipped baseline made small."""
+def make_protocol(baseline: str = "sft-reset", *overrides: str, trait: str = "sycophancy") -> protocol.Protocol:
+    """A shipped baseline (or a YAML file) made small; unseeded it stays without demonstrations."""
+    sizes = [size for size in SMALL if not ("unseeded" in baseline and size.startswith("data.n_seed"))]
     return methods.settle(
         protocol.load(
             baseline,
             pack="toyland",
             measurements=pack().measurements,
             measurement="quick",
-            trait="sycophancy",
-            overrides=[*SMALL, *overrides],
+            trait=trait,
+            overrides=[*sizes, *overrides],
         )
     )
 
@@ -246,10 +247,16 @@ def make_spec(
     )
 
 
-def make_cell(baseline: str = "sft-reset", *overrides: str, seeds: Sequence[int] = (0,), **options: Any) -> runs.Cell:
-    """Small chains that become one record."""
+def make_cell(
+    baseline: str = "sft-reset",
+    *overrides: str,
+    seeds: Sequence[int] = (0,),
+    control: runs.Cell | None = None,
+    **options: Any,
+) -> runs.Cell:
+    """Small chains that become one record, beside those of `control` if there are such."""
     specs = [make_spec(baseline, *overrides, seed=seed, **options) for seed in seeds]
-    return runs.Cell(specs=specs, rule=RULES["default"])
+    return runs.Cell(specs=specs, rule=RULES["default"], control=control)
 
 
 class Quiet:

@@ -210,15 +210,17 @@ class Record(Frozen):
 def supersedes(record: Record, other: Record) -> bool:
     """Whether `record` is `other` taken further: every chain of `other` is the beginning of one of its own.
 
-    More cycles, more seeds or a control make it more; a record never supersedes itself. This follows from the
-    lineages alone, so it is not written into a record: naming the record that lay beside it would make a
-    record's bytes depend on what else a folder holds.
+    More cycles, more seeds or a control make it more; a record never supersedes itself, nor one of another protocol:
+    chains that fell apart in cycle 0 have the same steps whatever would have followed. This follows from the
+    lineages and protocols alone, so it is not written into a record: naming the record that lay beside it would make
+    a record's bytes depend on what else a folder holds.
     """
     chains = {line.seed: [step.key for step in line.lineage] for line in record.chains}
     continues = all(
         line.seed in chains and extends(chains[line.seed], [step.key for step in line.lineage]) for line in other.chains
     )
-    return continues and _extent(record) > _extent(other)
+    ours, theirs = (one.protocol.model_dump(exclude={"name", "cycles"}) for one in (record, other))
+    return continues and ours == theirs and _extent(record) > _extent(other)
 
 
 def _extent(record: Record) -> tuple[int, int, bool]:

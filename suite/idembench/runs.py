@@ -156,11 +156,29 @@ def cells(
         ]
         return Cell(rule=RULES[rule], specs=specs, control=against)
 
-    return [
-        cell(settings(name, trait), trait, cell(settings(control, trait), trait, None) if control else None)
-        for name in baselines
-        for trait in names
-    ]
+    def beside(one: Protocol, trait: str) -> Cell | None:
+        if control is None:
+            return None
+        against = settings(control, trait)
+        _check_control(one, against)
+        return cell(against, trait, None)
+
+    asked = [(settings(name, trait), trait) for name in baselines for trait in names]
+    return [cell(one, trait, beside(one, trait)) for one, trait in asked]
+
+
+def _check_control(one: Protocol, against: Protocol) -> None:
+    """Refuse a control whose scores could not be set beside the chains' own, before anything is trained."""
+    for name in ("form", "cycles", "measuring"):
+        expected, found = getattr(one, name), getattr(against, name)
+        if expected != found:
+            raise InputError(
+                "A control does not fit the protocol that it is to stand beside.",
+                expected=f"{name}: {expected}",
+                found=f"{name}: {found}",
+                where=f"{one.name} beside {against.name}",
+                do="Give both the same form, cycles and measurement.",
+            )
 
 
 # Listing a model's files hashes them, and a pack's data is read once; neither changes while cells are resolved.

@@ -376,8 +376,9 @@ class _Walk(Generic[D]):
             if learning.rejected is None:
                 return own
         rejected = self._reject(cycle, learning, own if drawn else None) if learning.rejected else None
-        mixed = self._demonstrations if p.data.original_mix else None
-        whole = own and (rejected or not learning.rejected) and (mixed or not p.data.original_mix)
+        mixes = cycle > 0 and p.data.original_mix > 0
+        mixed = self._demonstrations if mixes else None
+        whole = own and (rejected or not learning.rejected) and (mixed or not mixes)
         step = (
             self._plan.subject.selection(
                 cycle=cycle,

@@ -325,12 +325,12 @@ def _control(folder: Path, parsed: Record, samples: dict[int, list[Sample]]) -> 
         return check
     try:
         control = record.parse((beside / RECORD).read_bytes(), where=str(beside))
-        against = {
-            line.seed: record.unpack_samples(
-                (beside / record.samples_name(line.seed)).read_bytes(), where=record.samples_name(line.seed)
-            )
-            for line in control.chains
-        }
+        against = {}
+        for line in control.chains:
+            name = record.samples_name(line.seed)
+            data = (beside / name).read_bytes()
+            check.expect(f"the control's {name}", line.samples.sha256, sha256_bytes(data))
+            against[line.seed] = record.unpack_samples(data, where=name)
         check.expect("the control's id", parsed.control.record, control.id)
         check.expect("the control's protocol", parsed.control.protocol, control.protocol.name)
         for name in ("model", "trait", "execution", "data", "judge"):
