@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from idembench import board, record
 from idembench.board import index as indexing
-from idembench.board import markup
+from idembench.board import markup, shape, story, superseded
+from idembench.board import settings as flattened
 from idembench.errors import DataError, EnvironmentProblem
 from idembench.files import asset, canonical_json
 from idembench.verify import verify
@@ -34,7 +35,7 @@ GROWN = (0.02, 0.40, 0.45, 0.60, 0.75, 0.90)
 NASTY = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>"
 
 
-def rows_of(results: Path) -> list[indexing.Row]:
+def rows_of(results: Path) -> list[shape.Row]:
     return board.build_index(results)["records"]
 
 
@@ -190,6 +191,247 @@ def test_what_the_table_needs_stays_small(results: Path) -> None:
         many.append({**rows[number % len(rows)], **numbers})
 
     assert len(gzip.compress(canonical_json(many))) < 1_000_000
+
+
+# -- superseded records -----------------------------------------------------------------------------
+
+
+def test_a_record_taken_further_replaces_the_shorter_one(tmp_path: Path) -> None:
+    """More cycles or more seeds make a record superseded; it has no row and is listed with the one that has."""
+    shorter = write_record(tmp_path, Story(trait=KEPT[:5], seeds=[0, 1]), settings=settings(cycles=3))
+    fewer = write_record(tmp_path, Story(seeds=[0, 1]))
+    write_record(tmp_path, Story(), trait="misalignment")
+    whole = write_record(tmp_path, Story())
+
+    index = board.build_index(tmp_path)
+    row = next(row for row in index["records"] if row["trait"] == "bliss")
+
+    assert {whole.name[:8], *(r["key"] for r in index["records"] if r["trait"] != "bliss")} == {
+        r["key"] for r in index["records"]
+    }
+    assert {shorter.name: row["key"], fewer.name: row["key"]} == {
+        one["path"].rsplit("/", 1)[1]: one["by"] for one in index["superseded"]
+    }
+
+
+def test_naming_a_control_supersedes_the_same_record_without_one(tmp_path: Path) -> None:
+    """The chains are the same; the one that stands beside a control says more."""
+    control = build_record(Story(trait=FLAT), settings=settings("sft-fresh-data"))
+    plain, beside = Story(), build_record(Story(), settings=settings(), control=control)
+    write_record(tmp_path, plain)
+    record.write(tmp_path, *beside, {})
+
+    index = board.build_index(tmp_path)
+
+    assert [beside[0].id] == [detail["id"] for detail in index["details"]]
+    assert 1 == len(index["superseded"])
+
+
+def test_looking_up_the_last_step_finds_what_comparing_all_pairs_finds() -> None:
+    """The fast way and `record.supersedes` over every pair agree, whatever the order."""
+    stories = [([0], 1), ([0, 1], 1), ([0, 1], 2), ([1], 2), ([0, 1, 2], 3), ([3], 3)]
+    made = [
+        build_record(Story(trait=KEPT[: cycles + 2], seeds=seeds), settings=settings(cycles=cycles, questions=10))[0]
+        for seeds, cycles in stories
+    ]
+    by_id = {one.id: one for one in made}
+    expected = {b.id for b in made if any(record.supersedes(a, b) for a in made)}
+
+    found = superseded.superseded({one.id: superseded.trace(one) for one in made}, by_id.__getitem__)
+
+    assert expected == set(found)
+    assert {made[4].id} == set(found.values())
+
+
+def test_records_that_share_nothing_are_not_read_twice() -> None:
+    """Of many records only those whose last step lies in another one's chain are compared."""
+    made = build_record(Story(seeds=[0]), settings=settings(questions=10))[0]
+    trace = superseded.trace(made)
+    traces = {
+        str(number): dataclasses.replace(trace, last=number, steps=trace.steps[:0], extent=(1, number, False))
+        for number in range(10_000)
+    }
+
+    def read(name: str) -> Any:
+        pytest.fail(f"{name} was read")
+
+    assert {} == superseded.superseded(traces, read)
+
+
+def test_another_models_record_supersedes_nothing(tmp_path: Path) -> None:
+    """A record that copies another one's lineage under another trait does not make it disappear."""
+    write_record(tmp_path, Story(seeds=[0, 1]))
+    change(write_record(tmp_path, Story()), trait="copied")
+
+    assert ([], 2) == (board.build_index(tmp_path)["superseded"], len(rows_of(tmp_path)))
+
+
+# -- controls and the story -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One arm that amplifies two traits beside its control, and one that keeps them, once with a single seed too."""
+    folder = tmp_path_factory.mktemp("told") / "results"
+    for trait in ("bliss", "misalignment"):
+        control = build_record(Story(trait=FLAT), trait=trait, settings=settings("dpo-unseeded"))
+        arm = Story(trait=GROWN, spread=0.01, coherence=(1, 1, 1, 0.95, 0.9, 0.85))
+        record.write(folder, *control, {})
+        record.write(folder, *build_record(arm, trait=trait, settings=settings("dpo-continual"), control=control), {})
+        write_record(folder, Story(), trait=trait)
+    write_record(folder, Story(trait=GROWN, seeds=[7]), trait="bliss")
+    return folder
+
+
+FLAT = (0.02, 0.02, 0.02, 0.03, 0.02, 0.02)
+
+
+def test_controls_are_marked_and_never_ranked(told: Path) -> None:
+    """A control comes after everything else and says what it leaves out."""
+    rows = rows_of(told)
+
+    assert [True] * 2 == [row["control"] == "unseeded" and row["standing"] == "control" for row in rows[-2:]]
+    assert all(row["control"] is None for row in rows[:-2])
+    assert "a control: no trait is seeded" == rows[-1]["not_ranked"]
+    assert {"dialogue"} == {row["form"] for row in rows}
+
+
+def test_net_effects_stand_beside_the_raw_ones(told: Path) -> None:
+    """The detail repeats the record's net effects and raw ones, names the control's row and holds its curve."""
+    index = board.build_index(told)
+    at = next(at for at, row in enumerate(index["records"]) if row["protocol"] == "dpo-continual")
+    row, detail = index["records"][at], index["details"][at]
+    control = index["records"].index(next(r for r in index["records"] if r["control"] and r["trait"] == row["trait"]))
+    made = record.read(told.parent / detail["path"])
+    beside = detail["control"]
+    assert beside
+    assert made.control
+
+    drift = next(effect for effect in beside["effects"] if effect["name"] == "drift")
+
+    assert ["seeding", "transmission", "drift", "coherence"] == [effect["name"] for effect in beside["effects"]]
+    assert row["drift"] == drift["raw"]
+    assert indexing._interval(made.control.net.drift) == drift["net"]
+    assert (index["records"][control]["key"], "dpo-unseeded") == (beside["key"], beside["protocol"])
+    assert index["details"][control]["trait"]["mean"] == beside["trait"]
+
+
+def test_a_control_that_is_elsewhere_has_no_row_and_no_curve(told: Path, tmp_path: Path) -> None:
+    """A record's net effects are shown also where its control's record is not in the folder."""
+    folder = next(path.parent for path in told.rglob("record.json") if "dpo-continual" in path.parts)
+
+    beside = board.build_index(folder)["details"][0]["control"]
+
+    assert beside
+    assert (None, None, None) == (beside["key"], beside["trait"], beside["coherence"])
+    assert beside["sentence"].startswith("Net of the control the trait drifts by +")
+
+
+def test_the_story_counts_what_the_records_say(told: Path) -> None:
+    """Each protocol's claim counts its records' own statements over the traits, net of the control too."""
+    index = board.build_index(told)
+    by = {claim["protocol"]: claim for claim in index["claims"]}
+
+    assert ["sft-reset", "dpo-continual", "dpo-unseeded"] == [claim["protocol"] for claim in index["claims"]]
+    assert (2, 0) == (by["dpo-continual"]["outcomes"]["amplified"], by["sft-reset"]["outcomes"]["amplified"])
+    assert 2 == by["dpo-continual"]["coherence"]["fell"]
+    assert [
+        "Of 2 traits, iterating amplified all 2.",
+        "Coherence fell on all 2.",
+        "Net of dpo-unseeded, a drift up is shown on all 2.",
+    ] == by["dpo-continual"]["sentences"]
+    assert "absent" not in [word for word, number in by["sft-reset"]["outcomes"].items() if number]
+    assert 2 == by["dpo-unseeded"]["outcomes"]["absent"]
+
+
+def test_of_several_records_the_story_takes_the_one_with_most_evidence(told: Path) -> None:
+    """Not the one with the better outcome: three seeds that kept the trait stand, one that amplified it does not."""
+    index = board.build_index(told)
+    seeds = {row["key"]: len(row["seeds"]) for row in index["records"]}
+    claim = next(claim for claim in index["claims"] if claim["protocol"] == "sft-reset")
+
+    assert 1 in seeds.values()
+    assert [3, 3] == [seeds[key] for key in claim["keys"]]
+
+
+@pytest.mark.parametrize(
+    ("iteration", "qualified", "expected"),
+    [
+        (["amplified"], False, "amplified"),
+        (["idempotent", "amplified"], False, "amplified"),
+        (["idempotent", "decayed", "non-monotone"], False, "decayed"),
+        (["idempotent"], False, "unchanged"),
+        (["idempotent", "decayed"], True, "absent"),
+        (["amplified"], True, "amplified"),
+        (["inconclusive"], True, "open"),
+        (["non-monotone"], False, "open"),
+    ],
+)
+def test_an_outcome_is_one_word(iteration: list[str], qualified: bool, expected: str) -> None:  # noqa: FBT001 -- a case
+    """Statements of which several can hold are counted once; a trait that was not there is not `unchanged`."""
+    row: Any = {"iteration": iteration, "qualified": qualified}
+
+    assert expected == story.outcome(row)
+
+
+@pytest.mark.parametrize(
+    ("trait", "expected"),
+    [
+        (GROWN, "Iterating amplified bliss."),
+        (KEPT, "Iterating left bliss unchanged."),
+        (LOST, "Bliss was not there to be iterated."),
+        ((0.02, 0.8, 0.7, 0.6, 0.5, 0.4), "Iterating let bliss decay."),
+    ],
+)
+def test_one_trait_is_spoken_of_by_name(tmp_path: Path, trait: tuple[float, ...], expected: str) -> None:
+    """A claim over one trait names it instead of counting to one."""
+    write_record(tmp_path, Story(trait=trait), trait="bliss", settings=settings(questions=200))
+
+    claim = board.build_index(tmp_path)["claims"][0]
+
+    assert [expected, "Coherence held."] == claim["sentences"]
+
+
+def test_a_claim_that_rests_on_one_seed_says_so(tmp_path: Path) -> None:
+    """A single chain is no evidence about another one."""
+    write_record(tmp_path, Story(seeds=[0]))
+
+    said = board.build_index(tmp_path)["claims"][0]["sentences"]
+
+    assert "One seed: about these very checkpoints, not about another chain." == said[-1]
+
+
+def test_settings_are_one_list_that_a_person_can_read() -> None:
+    """Nested settings get dots, lists and missing values get words, and floats keep no noise."""
+    given = {
+        "seeding": None,
+        "settings": {"beta": 0.1, "deep": {"on": True}, "none": {}},
+        "sampling": {"stop": ["\n", "User:"], "empty": []},
+        "name": "<b>",
+    }
+
+    assert [
+        ("seeding", "none"),
+        ("settings.beta", "0.1"),
+        ("settings.deep.on", "yes"),
+        ("settings.none", "none"),
+        ("sampling.stop", '"\\n", "User:"'),
+        ("sampling.empty", "none"),
+        ("name", "<b>"),
+    ] == flattened.flat(given)
+
+
+def test_settings_of_any_depth_and_number_fit_the_page() -> None:
+    """A method's settings may be any JSON: they are cut, not refused, and do not fill the page."""
+    deep: Any = "x" * 1000
+    for _ in range(50):
+        deep = {"k": deep}
+
+    lines = flattened.flat({"deep": deep, **{str(number): number for number in range(500)}})
+
+    assert flattened.MOST + 1 == len(lines)
+    assert ("more", "351 settings that are not shown") == lines[-1]
+    assert all(len(text) <= shape.NAME for line in lines for text in line)
 
 
 # -- paths ----------------------------------------------------------------------------------------

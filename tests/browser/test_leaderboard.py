@@ -22,7 +22,7 @@ from idembench import board, record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builders import KEPT, Story, write_record
+from builders import KEPT, Story, build_record, settings, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +74,28 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (results / "broken").mkdir()
     (results / "broken" / "record.json").write_text("{}", encoding="utf-8")
     return board.build(results, folder / "out").page
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two traits, each with an arm that amplifies, its control, and an arm that keeps the trait; one superseded."""
+    folder = tmp_path_factory.mktemp("told")
+    results = folder / "results"
+    grown = Story(trait=(0.02, 0.4, 0.45, 0.6, 0.75, 0.9), coherence=(1, 1, 1, 0.95, 0.9, 0.85))
+    for trait in ("bliss", "misalignment"):
+        control = build_record(Story(trait=(0.02,) * 6), trait=trait, settings=settings("dpo-unseeded"))
+        record.write(results, *control, {})
+        arm = build_record(grown, trait=trait, settings=settings("dpo-continual"), control=control)
+        record.write(results, *arm, {})
+        write_record(results, Story(), trait=trait)
+    write_record(results, Story(seeds=[0, 1]), trait="bliss")
+    return board.build(results, folder / "out").page
+
+
+@pytest.fixture
+def tale(browser: webdriver.Chrome, told: Path) -> View:
+    """The page with a story and controls, freshly opened."""
+    return View(browser).open(told)
 
 
 @pytest.fixture
@@ -148,6 +170,113 @@ def test_the_page_works_over_http_without_a_second_request(browser: webdriver.Ch
         server.shutdown()
 
     assert (7, ["/index.html"]) == (shown, asked)
+
+
+def test_each_protocol_has_a_small_plot(tale: View) -> None:
+    """Every arm of every trait is drawn once, on one scale, with its verdicts, and reads aloud as numbers."""
+    arms = tale.all(".arm")
+    amplified = [arm for arm in arms if "amplified" in arm.text]
+    ticks = {tuple(tick.text for tick in arm.find_elements(By.CSS_SELECTOR, ".tick"))[:3] for arm in arms}
+    said = amplified[0].find_element(By.CSS_SELECTOR, ".arm-plot").get_attribute("aria-label") or ""
+
+    assert (6, 2, {("0", "50", "100")}) == (len(arms), len(amplified), ticks)
+    assert ["bliss", "misalignment"] == tale.text(".story-trait h3")
+    assert all("coherence fell" in arm.text and "Net of dpo-unseeded" in arm.text for arm in amplified)
+    assert said.startswith("Trait: base ")
+    assert "Trait of its control, dpo-unseeded: base " in said
+    assert [] == tale.driver.get_log("browser")
+
+
+def test_the_control_is_drawn_behind_its_arm(tale: View) -> None:
+    """A small plot has three lines where the record names a control that is here, else two."""
+    lines = {
+        arm.find_element(By.CSS_SELECTOR, ".arm-name").text: len(arm.find_elements(By.CSS_SELECTOR, ".arm-plot path"))
+        for arm in tale.all(".arm")
+    }
+
+    assert lines["sft-reset"] + 1 == lines["dpo-continual"]
+    assert lines["sft-reset"] == lines["dpo-unseeded"]
+
+
+def test_the_story_is_counted_in_words(tale: View) -> None:
+    """Each arm has its sentence and drifts; controls are behind a summary."""
+    arms = [claim.text for claim in tale.all(".claim-of") if claim.is_displayed()]
+
+    assert 2 == len(arms)
+    assert "Of 2 traits, iterating amplified all 2. Coherence fell on all 2." in arms[1]
+    assert "Drift: bliss +" in arms[1]
+    assert ["1 control"] == tale.text(".claims summary")
+
+
+def test_a_trait_can_be_picked_and_the_focus_stays(tale: View) -> None:
+    """A button shows one trait alone, here and in the table; pressing it again shows all."""
+    button = next(button for button in tale.all(".pick-trait") if button.text == "misalignment")
+    button.send_keys(Keys.ENTER)
+
+    assert ["true"] == [b.get_attribute("aria-pressed") for b in tale.all(".pick-trait") if b.text == "misalignment"]
+    assert (3, {"misalignment"}) == (len(tale.all(".arm")), set(tale.traits()))
+    assert button == tale.driver.switch_to.active_element
+
+    button.send_keys(Keys.ENTER)
+
+    assert 6 == len(tale.all(".arm"))
+
+
+def test_filters_hold_for_the_story_too(tale: View) -> None:
+    """Without controls there is neither a small plot nor a row of one."""
+    Select(tale.one("select[name=kind]")).select_by_value("arms")
+
+    assert (4, 4) == (len(tale.all(".arm")), len(tale.rows()))
+    assert [] == tale.all(".arm.is-control")
+
+    tale.one("input[name=text]").send_keys("nothing says this")
+
+    assert [] == tale.all(".arm")
+    assert "Nothing passes these filters." == tale.one("#story-note").text
+
+
+def test_a_small_plot_joins_the_large_one(tale: View) -> None:
+    """Pressing a protocol's name takes its record out of the plot and puts it in again."""
+    name = tale.all(".arm-name")[0]
+    key = name.get_attribute("data-key")
+    name.click()
+
+    assert ("false", False) == (name.get_attribute("aria-pressed"), key in tale.selected())
+
+    name.click()
+
+    assert ("true", True) == (name.get_attribute("aria-pressed"), key in tale.selected())
+
+
+def test_controls_stand_apart_in_the_table(tale: View) -> None:
+    """Controls come last, without a rank, marked, and with what they leave out."""
+    last = tale.rows()[-2:]
+
+    assert [True, True] == ["control" in row.text and "no trait seeded" in row.text for row in last]
+    assert ["\u2013"] * 2 == [row.find_element(By.CSS_SELECTOR, ".col-rank").text.split("\n")[0] for row in last]
+
+
+def test_net_effects_lead_to_the_control(tale: View) -> None:
+    """The panel sets every effect beside what is left of it, and its link goes to the control's row."""
+    card = next(card for card in tale.all(".card") if card.find_elements(By.CSS_SELECTOR, ".net"))
+    rows = [row.get_attribute("data-effect") for row in card.find_elements(By.CSS_SELECTOR, ".net-table tbody tr")]
+    cells = card.find_elements(By.CSS_SELECTOR, "[data-effect=drift] td")
+    Select(tale.one("select[name=kind]")).select_by_value("arms")
+    card.find_element(By.CSS_SELECTOR, ".net .link").click()
+    row = tale.driver.switch_to.active_element.find_element(By.XPATH, "ancestor::tr")
+
+    assert ["seeding", "transmission", "drift", "coherence"] == rows
+    assert all(" to " in cell.text for cell in cells)
+    assert "dpo-unseeded" in row.text
+    assert 1 <= len(tale.all(".series .beside"))
+
+
+def test_superseded_records_are_listed_below(tale: View) -> None:
+    """A shorter record has no row; it is named with the one that takes it further, behind a summary."""
+    tale.one(".superseded summary").click()
+
+    assert (6, ["1 record superseded"]) == (len(tale.rows()), tale.text(".superseded summary"))
+    assert "makes room for bliss, sft-reset (3 seeds, 4 cycles)" in tale.text(".superseded li")[0]
 
 
 def test_ranked_records_come_first_and_the_rest_say_why_not(view: View) -> None:
@@ -365,9 +494,11 @@ def test_an_empty_page_says_how_to_fill_it(browser: webdriver.Chrome, tmp_path: 
     assert [] == view.driver.get_log("browser")
 
 
+@pytest.mark.parametrize("site", ["page", "told"])
 @pytest.mark.parametrize("width", [390, 820, 1400])
-def test_nothing_is_wider_than_the_screen(view: View, width: int) -> None:
+def test_nothing_is_wider_than_the_screen(view: View, request: pytest.FixtureRequest, width: int, site: str) -> None:
     """On a phone, a tablet and a desk the page never scrolls sideways."""
+    view.open(request.getfixturevalue(site))
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     view.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -410,9 +541,11 @@ return poor;
 """
 
 
+@pytest.mark.parametrize("site", ["page", "told"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_can_be_read_in_both_themes(view: View, theme: str) -> None:
+def test_text_can_be_read_in_both_themes(view: View, request: pytest.FixtureRequest, theme: str, site: str) -> None:
     """Every text stands out from its ground by at least 4.5 : 1."""
+    view.open(request.getfixturevalue(site))
     features = [{"name": "prefers-color-scheme", "value": theme}, {"name": "prefers-reduced-motion", "value": "reduce"}]
     view.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     try:
@@ -426,7 +559,9 @@ def test_text_can_be_read_in_both_themes(view: View, theme: str) -> None:
 
 def test_nothing_that_a_record_says_runs(browser: webdriver.Chrome, tmp_path: Path) -> None:
     """Markup in every free string of a record is shown as text, and the policy has nothing to complain about."""
-    folder = write_record(tmp_path / "results", Story(diverged={1: "c3"}))
+    control = build_record(Story(), settings=settings("sft-fresh-data"))
+    poor = build_record(Story(diverged={1: "c3"}), settings=settings(), control=control)
+    folder = record.write(tmp_path / "results", *poor, {})
     made = record.read(folder)
     fields: dict[str, Any] = made.model_dump(mode="json")
 
@@ -439,7 +574,9 @@ def test_nothing_that_a_record_says_runs(browser: webdriver.Chrome, tmp_path: Pa
 
     fields = poison(fields)
     fields["trait"] = fields["model"]["name"] = fields["judge"]["name"] = fields["protocol"]["pack"] = NASTY
-    fields["protocol"]["measuring"]["name"] = NASTY
+    fields["protocol"]["measuring"]["name"] = fields["control"]["protocol"] = NASTY
+    fields["protocol"]["settings"] = {NASTY: [NASTY, None, {NASTY: NASTY}]}
+    fields["protocol"]["sampling"]["stop"] = [NASTY]
     poisoned = record.Record.model_validate_json(record.canonical_json(fields))
     (folder / "record.json").write_bytes(poisoned.canonical())
 
@@ -454,6 +591,9 @@ def test_nothing_that_a_record_says_runs(browser: webdriver.Chrome, tmp_path: Pa
     assert view.run("return document.scripts.length") == 2
     assert NASTY in view.one(".headline").text
     assert NASTY in view.one("tbody .col-model").text
+    assert NASTY in view.one(".net h4").text
+    assert NASTY in view.one(".arm-figures").text
+    assert NASTY in view.one(".claims").text
 
 
 KEPT_KEYS = ("estimand", "error_from", "value", "values", "name", "definition", "cycle")

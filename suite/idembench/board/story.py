@@ -151,8 +151,11 @@ def _net(group: Sequence[tuple[Row, Detail]]) -> list[str]:
     shown = {way: traits for way, traits in ways.items() if traits}
     if len(group) == 1 or ("no drift" in shown and len(shown) == 1):
         return [f"Net of {names}, {next(iter(shown))} is shown."]
-    parts = [f"{way} on {_number(traits, len(beside))}" for way, traits in shown.items()]
-    return [f"Net of {names}, what is shown is {_list(parts)}."]
+    parts = [
+        f"{way} {'' if at else 'is shown '}on {_number(traits, len(beside))}"
+        for at, (way, traits) in enumerate(shown.items())
+    ]
+    return [f"Net of {names}, {_list(parts)}."]
 
 
 def _way(net: Interval) -> str:
