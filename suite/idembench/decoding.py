@@ -27,11 +27,13 @@ def check(model: Any, *, where: str) -> None:
     Raises:
         ModelError: If it keeps its past in another form than keys and values of every token.
     """
-    if not type(model)._supports_default_dynamic_cache():  # noqa: SLF001 -- transformers has no public word for it
+    kind = type(model)
+    # Transformers has no public word for either. A model with a state would take our cache without a word and forget.
+    if kind._is_stateful or not kind._supports_default_dynamic_cache():  # noqa: SLF001
         raise ModelError(
             "This model cannot be sampled from.",
             expected="an architecture with a cache of keys and values",
-            found=type(model).__name__,
+            found=kind.__name__,
             where=where,
         )
 
