@@ -54,7 +54,11 @@ def run(cells: list[Cell], place: Path, progress: render_sweep.Progress, **optio
 
 def failed(cell: Cell, *errors: tuple[int | None, Any]) -> Outcome:
     """A cell that has no record."""
-    return Outcome(cell=cell, finished=None, failures=[Failure(seed=seed, error=error) for seed, error in errors])
+    return Outcome(
+        cell=cell,
+        finished=None,
+        failures=[Failure(spec=None if seed is None else cell.specs[seed], error=error) for seed, error in errors],
+    )
 
 
 # -- live -----------------------------------------------------------------------------------------
@@ -106,6 +110,17 @@ def test_steps_of_failed_and_diverged_chains_are_not_waited_for(tmp_path: Path) 
 
     assert "1 done, 1 failed, 0 left" in progress._totals()
     assert progress._totals().endswith("found, 0 left")
+
+
+def test_a_control_s_chains_are_counted_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The steps of a cell's control are awaited, told and done like its own."""
+    cell = replace(CELLS[0], control=CELLS[1])
+    progress = render_sweep.Progress([cell])
+
+    run([cell], tmp_path, progress)
+
+    assert progress._totals().endswith("found, 0 left")
+    assert CELLS[1].protocol.name in capsys.readouterr().err
 
 
 def test_time_left_is_what_the_kinds_took_over_the_workers() -> None:
@@ -216,7 +231,9 @@ def test_machines_get_a_sweep_as_plain_json(tmp_path: Path) -> None:
     assert [{"data.n_sampled": 12}, {"data.n_sampled": MARKUP}] == [cell["settings"] for cell in found["cells"]]
     assert done.finished.record.id == found["cells"][0]["record"]["record_id"]
     assert found["cells"][1]["record"] is None
-    assert [{"seed": 1, "code": "data", "what": "Too few.", "found": "3"}] == found["cells"][1]["failures"]
+    assert [{"protocol": CELLS[1].protocol.name, "seed": 1, "code": "data", "what": "Too few.", "found": "3"}] == found[
+        "cells"
+    ][1]["failures"]
     assert {"asked": done.finished.made, "made": done.finished.made} == found["steps"]
 
 

@@ -273,10 +273,22 @@ def test_a_cell_with_a_failed_chain_writes_no_record(tmp_path: Path) -> None:
     failed, done = sweep.run_cells(cells, observer=(watch := Watch()), engine=engine, **options)
     again, _ = sweep.run_cells(cells, observer=Watch(), engine=InstantEngine(), **options)
 
-    assert [0, 1] == [one.seed for one in failed.failures]
+    assert [0, 1] == [one.spec.seed for one in failed.failures]
     assert failed.finished is None
     assert [("closed", False), ("closed", True)] == [event[:2] for event in watch.events if event[0] == "closed"]
     assert {done.finished.folder, again.finished.folder} == set(find_records(tmp_path / "results"))
+
+
+def test_a_failed_control_fails_its_cell_and_says_so(tmp_path: Path) -> None:
+    """A cell is run with its control's chains; if one of those fails there is no record, and the failure names it."""
+    control = runs.Cell(specs=[rows(ERROR)], rule=make_cell().rule)
+    cell = runs.Cell(specs=[rows(8)], rule=make_cell().rule, control=control)
+    options = {"results": tmp_path / "results", "store": tmp_path / "store"}
+
+    (failed,) = sweep.run_cells([cell], observer=Watch(), engine=Troubled(notes=tmp_path / "notes"), **options)
+
+    assert [control.specs[0]] == [one.spec for one in failed.failures]
+    assert [] == find_records(tmp_path / "results")
 
 
 def test_a_record_that_cannot_be_written_fails_its_cell_alone(tmp_path: Path) -> None:
@@ -287,7 +299,7 @@ def test_a_record_that_cannot_be_written_fails_its_cell_alone(tmp_path: Path) ->
         CELLS, results=tmp_path / "results", store=tmp_path / "store", observer=Watch(), engine=InstantEngine()
     )
 
-    assert [[None]] * 2 == [[failure.seed for failure in one.failures] for one in found]
+    assert [[None]] * 2 == [[failure.spec for failure in one.failures] for one in found]
     assert all(isinstance(one.failures[0].error, EnvironmentProblem) for one in found)
     assert steps_in(tmp_path / "store")
 
@@ -422,5 +434,5 @@ def test_a_broken_step_fails_the_chains_that_need_it(
 
     found = sweep.run_cells(CELLS, results=tmp_path / "r", store=store, observer=Watch(), engine=InstantEngine())
 
-    assert [[(1, StoreError)], []] == [[(one.seed, type(one.error)) for one in cell.failures] for cell in found]
+    assert [[(1, StoreError)], []] == [[(one.spec.seed, type(one.error)) for one in cell.failures] for cell in found]
     assert json.loads(json.dumps([failure.error.code for failure in found[0].failures])) == ["store"]

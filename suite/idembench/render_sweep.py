@@ -88,7 +88,7 @@ class Progress:
         self._at: Counter[str] = Counter()
         self._kinds: dict[str, str] = {}
         self._asked: Counter[str] = Counter()
-        for spec in {spec.id: spec for cell in cells for spec in cell.specs}.values():
+        for spec in {spec.id: spec for cell in cells for spec in cell.all_specs}.values():
             names = self._names[spec.id] = step_names(spec)
             self._kinds.update(zip(names, (kind for kind, _ in steps_of(spec.plan)), strict=True))
             self._asked.update(set(names))
@@ -300,13 +300,11 @@ def failures(outcomes: Sequence[Outcome], labels: Mapping[str, str] | None = Non
     """Lay out every error once, with the chains that it stopped."""
     same: dict[tuple[str, str, str | None], tuple[IdembenchError, list[str]]] = {}
     for outcome in outcomes:
-        specs = {spec.seed: spec for spec in outcome.cell.specs}
         for failure in outcome.failures:
-            wrong = failure.error
-            if failure.seed is None:
+            wrong, spec = failure.error, failure.spec
+            if spec is None:
                 stopped = f"the record of {outcome.cell.protocol.name} · {outcome.cell.trait}"
             else:
-                spec = specs[failure.seed]
                 stopped = (labels or {}).get(spec.id) or chain_label(spec)
             same.setdefault((wrong.code, wrong.what, wrong.found), (wrong, []))[1].append(stopped)
     for wrong, chains in same.values():
@@ -318,9 +316,13 @@ def failures(outcomes: Sequence[Outcome], labels: Mapping[str, str] | None = Non
 def failures_json(outcome: Outcome) -> list[dict[str, Any]]:
     """Why a cell has no record, for machines."""
     return [
-        {"seed": one.seed, "code": one.error.code, "what": one.error.what, **dict(one.error.parts())}
+        {**_chain_json(one.spec), "code": one.error.code, "what": one.error.what, **dict(one.error.parts())}
         for one in outcome.failures
     ]
+
+
+def _chain_json(spec: ChainSpec | None) -> dict[str, Any]:
+    return {"protocol": None, "seed": None} if spec is None else {"protocol": spec.protocol.name, "seed": spec.seed}
 
 
 def sweep_json(grid: Grid, cells: Sequence[GridCell], outcomes: Sequence[Outcome]) -> dict[str, Any]:

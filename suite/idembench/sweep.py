@@ -92,11 +92,12 @@ class Failure:
     """Why a cell has no record.
 
     Attributes:
-        seed: The chain that failed; None if all were well and the record could not be written.
+        spec: The chain that failed, the cell's own or its control's; None if all were well and the record could not
+            be written.
         error: Why.
     """
 
-    seed: int | None
+    spec: ChainSpec | None
     error: IdembenchError
 
 
@@ -107,7 +108,7 @@ class Outcome:
     Attributes:
         cell: The cell.
         finished: Its record; None if anything failed.
-        failures: What failed, in order of seeds.
+        failures: What failed, in the order of the cell's `all_specs`.
     """
 
     cell: Cell
@@ -327,14 +328,14 @@ def run_cells(
 
 def _close(cell: Cell, ended: Sequence[ChainResult], results: Path) -> Outcome:
     """Write a cell's record, if all of its chains are there, given in the order of `all_specs`."""
-    failures = [Failure(seed=one.spec.seed, error=one.error) for one in ended if one.error is not None]
+    failures = [Failure(spec=one.spec, error=one.error) for one in ended if one.error is not None]
     chains = [one.run for one in ended if one.run is not None]
     finished = None
     if not failures:
         try:
             finished = runs.finish(cell, chains, results=results, chains_s=sum(one.wall_s for one in ended))
         except IdembenchError as error:
-            failures = [Failure(seed=None, error=error)]
+            failures = [Failure(spec=None, error=error)]
     return Outcome(cell=cell, finished=finished, failures=failures)
 
 
