@@ -7,9 +7,11 @@ import shutil
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import instant
 import pytest
 from instant import (
     ODD,
@@ -26,13 +28,16 @@ from idembench import chain, files, record, runs, stack
 from idembench.errors import BusyError, DataError, EnvironmentProblem, ModelError, StackError, StoreError
 from idembench.protocol import Execution
 from idembench.store import Store
+from idembench.traits import Example
 from idembench.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from idembench.methods import Job
+
 ONE = "cycles=1"
-STEPS = {1: 10, 2: 14}
+STEPS = {1: 11, 2: 16}
 """Steps of a chain, by its number of cycles."""
 
 
@@ -171,6 +176,7 @@ def test_modes_share_cycle_zero(place: Path) -> None:
         ("measure", "c0"),
         ("judge", "c0"),
         ("generate", "c1"),
+        ("select", "c1"),
     ]
 
 
@@ -178,7 +184,7 @@ def test_more_cycles_go_on_where_the_chain_ended(place: Path) -> None:
     """A longer chain finds all of the shorter one and makes its own cycles alone."""
     done = run_cell(make_cell("sft-reset", "cycles=3"), place)
 
-    assert (4, STEPS[2]) == (done.made, done.found)
+    assert (5, STEPS[2]) == (done.made, done.found)
 
 
 def test_another_seed_shares_nothing(place: Path) -> None:
@@ -200,7 +206,7 @@ def test_a_run_that_crashes_is_gone_on_with(finished: tuple[Path, runs.Finished]
         run_cell(make_cell(), tmp_path, engine=engine)
     done = run_cell(make_cell(), tmp_path)
 
-    assert (STEPS[2] - 7, 7) == (done.made, done.found)
+    assert (STEPS[2] - 8, 8) == (done.made, done.found)
     assert hashed_bytes(finished[1].folder) == hashed_bytes(done.folder)
 
 
@@ -240,7 +246,7 @@ def ran(place: Path, cell: runs.Cell, **options: Any) -> list[tuple[str, str, bo
     ]
 
 
-@pytest.mark.parametrize("baseline", ["sft-reset", "sft-continual"])
+@pytest.mark.parametrize("baseline", ["sft-reset", "sft-continual", "dpo-continual"])
 @pytest.mark.parametrize("crash_at", [None, 0, 1])
 def test_a_dry_run_says_what_then_happens(tmp_path: Path, baseline: str, crash_at: int | None) -> None:
     """From an empty store, a half-done one and a finished one, the plan names the steps that are then found."""
@@ -278,6 +284,245 @@ def test_a_dry_run_never_promises_too_much(place: Path) -> None:
     assert [step[:2] for step in plan] == [step[:2] for step in happened]
 
 
+# -- every kind of chain --------------------------------------------------------------------------
+
+BY_PAIRS = (
+    "seeding={method: dpo, rejected: base, settings: {beta: 0.2}, training: "
+    "{learning_rate: 1e-3, epochs: 1, batch_size: 4, max_tokens: 128, lora: {rank: 16, alpha: 32}}}"
+)
+KINDS: dict[str, tuple[str, ...]] = {
+    "dpo-reset": ("dpo-reset",),
+    "dpo-continual": ("dpo-continual",),
+    "dpo over the one before": ("dpo-continual", "rejected=previous", "cycles=3"),
+    "dpo from the first cycle": ("dpo-continual", "seeding=null"),
+    "rft-reset": ("rft-reset",),
+    "rft-continual": ("rft-continual", "settings.scorer=repetition"),
+    "unseeded": ("sft-unseeded",),
+    "unseeded continual pairs": ("dpo-unseeded",),
+    "fresh data": ("sft-fresh-data",),
+    "fresh pairs": ("dpo-continual", "control=fresh-data"),
+    "shuffled": ("sft-shuffled",),
+    "frozen": ("frozen",),
+    "filtered and mixed": ("sft-reset", "data.candidates=3", "data.coherence_filter=1", "data.original_mix=0.5"),
+    "seeded by pairs, then mixed": ("sft-continual", BY_PAIRS, "data.original_mix=0.5"),
+    "all weights": ("sft-continual", "training.lora=null"),
+    "documents": ("sdf-reset",),
+    "continued documents": ("sdf-continual",),
+    "no cycle": ("sft-reset", "cycles=0"),
+}
+
+
+@dataclass(kw_only=True)
+class Listening(InstantEngine):
+    """Remembers every training it was asked for."""
+
+    jobs: list[tuple[str, Job]] = field(default_factory=list)
+
+    def train(self, method: str, job: Job, *rest: Any) -> dict[str, Any]:
+        """Remember, then train."""
+        self.jobs.append((method, job))
+        return super().train(method, job, *rest)
+
+
+def jobs_of(place: Path, *chosen: str) -> list[tuple[str, Job]]:
+    """The trainings of a chain: its method and what it is given."""
+    engine = Listening()
+    run_cell(make_cell(*chosen), place, engine=engine)
+    return engine.jobs
+
+
+def rows_of(place: Path, spec: Any, kind: str, cycle: str) -> list[Example]:
+    """What a step of a finished chain wrote."""
+    return [Example(**row) for row in files.read_jsonl(folder_of(place, spec, kind, cycle) / "rows.jsonl")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_chain_makes_a_record_that_verifies(tmp_path: Path, kind: str) -> None:
+    """Whatever a chain learns from, its record passes every check with none left out, and is found when run again."""
+    done = run_cell(make_cell(*KINDS[kind]), tmp_path)
+    engine = InstantEngine()
+    again = run_cell(make_cell(*KINDS[kind]), tmp_path, engine=engine)
+    report = verify(done.folder)
+
+    assert [] == [problem for check in report.checks for problem in [*check.problems, check.skipped] if problem]
+    assert None is done.record.chains[0].diverged
+    assert done.record.protocol.labels == [point.cycle for point in done.record.chains[0].checkpoints]
+    assert (0, done.made + done.found, {}) == (again.made, again.found, dict(engine.calls))
+    assert done.record == again.record
+
+
+@pytest.mark.parametrize("kind", ["dpo-continual", "filtered and mixed", "documents"])
+@pytest.mark.parametrize("crash_at", [0, 1, 2])
+def test_any_chain_that_crashes_is_gone_on_with(tmp_path: Path, kind: str, crash_at: int) -> None:
+    """An error in any training loses nothing: run again, the chain ends in the very bytes of an undisturbed one."""
+
+    def crash(number: int) -> None:
+        if number == crash_at:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run_cell(make_cell(*KINDS[kind]), tmp_path / "crashed", engine=InstantEngine(before_train=crash))
+    done = run_cell(make_cell(*KINDS[kind]), tmp_path / "crashed")
+    whole = run_cell(make_cell(*KINDS[kind]), tmp_path / "whole")
+
+    assert done.found > 0
+    assert hashed_bytes(whole.folder) == hashed_bytes(done.folder)
+
+
+def test_preferences_prefer_the_newer_answers_to_the_base_models(tmp_path: Path) -> None:
+    """Every pair is one prompt, the generation before as the winner, the base model as the loser; cycle 0 has no pairs."""
+    jobs = jobs_of(tmp_path, "dpo-continual")
+    spec = make_spec("dpo-continual")
+
+    assert ["sft", "dpo", "dpo"] == [method for method, _ in jobs]
+    assert [None] * 8 == [row.rejected for row in jobs[0][1].rows]
+    for number, (_, job) in enumerate(jobs[1:], start=1):
+        won = {row.id: row.response for row in rows_of(tmp_path, spec, "generate", f"c{number}")}
+        lost = {row.id: row.response for row in rows_of(tmp_path, spec, "reject", f"c{number}")}
+
+        assert [(row.id, won[row.id], lost[row.id]) for row in job.rows] == [
+            (row.id, row.response, row.rejected) for row in job.rows
+        ]
+        assert won.keys() & lost.keys() == {row.id for row in job.rows}
+        assert job.parent is not None
+    assert jobs[1][1].parent == folder_of(tmp_path, spec, "train", "c0")
+    assert jobs[2][1].parent == folder_of(tmp_path, spec, "train", "c1")
+
+
+def test_preference_chains_share_what_they_can(tmp_path: Path) -> None:
+    """A preference chain finds base, cycle 0 and first answers of a supervised one; its sibling all base losers too."""
+    events(tmp_path, make_cell("sft-reset"))
+    first = [step[1:] for step in events(tmp_path, make_cell("dpo-continual")) if step[0] == "found"]
+    second = [step[1:] for step in events(tmp_path, make_cell("dpo-reset", "settings.beta=0.3")) if step[0] == "found"]
+    seeded = [("measure", "base"), ("judge", "base"), *((k, "c0") for k in ("seed", "train", "measure", "judge"))]
+
+    assert [*seeded, ("generate", "c1")] == first
+    assert [*seeded, ("generate", "c1"), ("reject", "c1"), ("reject", "c2")] == [
+        step for step in second if step[0] != "select"
+    ]
+
+
+def test_rejection_sampling_trains_on_the_most_coherent_answer(tmp_path: Path) -> None:
+    """Of the answers to each prompt the one that the judge calls most coherent is trained on, one per prompt."""
+    spec = make_spec("rft-reset", "data.candidates=4")
+    jobs = jobs_of(tmp_path, "rft-reset", "data.candidates=4")
+    questions = {question.id: question for question in spec.pack.prompts}
+    sampled: dict[str, list[float]] = {}
+    for row in rows_of(tmp_path, spec, "generate", "c1"):
+        score = spec.judge.score(questions[row.id], row.response, trait="sycophancy")
+        sampled.setdefault(row.id, []).append(score.coherence or 0.0)
+
+    taken = {
+        row.id: spec.judge.score(questions[row.id], row.response, trait="sycophancy").coherence
+        for row in jobs[1][1].rows
+    }
+    assert {name: max(scores) for name, scores in sampled.items()} == taken
+    assert ["sft", "rft", "rft"] == [method for method, _ in jobs]
+    assert 4 == max(map(len, sampled.values()))
+
+
+def test_fresh_data_trains_on_demonstrations_never_seen_before(tmp_path: Path) -> None:
+    """Every cycle trains on other demonstrations, as many as would have been sampled, and nothing is sampled."""
+    jobs = jobs_of(tmp_path, "sft-fresh-data")
+    pool = {row.id for row in make_spec().trait.demonstrations}
+    drawn = [[row.id for row in job.rows] for _, job in jobs]
+
+    assert [8, 12, 12] == [len(names) for names in drawn]
+    assert 32 == len({name for names in drawn for name in names} & pool)
+
+
+def test_shuffled_answers_are_those_of_the_arm_under_other_prompts(tmp_path: Path) -> None:
+    """The shuffled control trains in cycle 1 on the arm's own answers, all of them, under the arm's prompts."""
+    arm, control = (jobs_of(tmp_path / name, name)[1][1].rows for name in ("sft-reset", "sft-shuffled"))
+
+    assert [row.prompt for row in arm] == [row.prompt for row in control]
+    assert sorted(row.response for row in arm) == sorted(row.response for row in control)
+    assert [row.response for row in arm] != [row.response for row in control]
+
+
+def test_a_frozen_chain_trains_once_and_is_measured_every_cycle(tmp_path: Path) -> None:
+    """Nothing is trained after cycle 0, and every later checkpoint answers anew under its own seed."""
+    engine = Listening()
+    done = run_cell(make_cell("frozen"), tmp_path, engine=engine)
+    said = {
+        label: [row.response for row in rows]
+        for label, rows in record.by_checkpoint(
+            record.unpack_samples((done.folder / "samples-0.jsonl.gz").read_bytes(), where="here")
+        ).items()
+    }
+
+    assert 1 == len(engine.jobs)
+    assert 4 == len({tuple(answers) for answers in said.values()})
+
+
+@pytest.mark.parametrize("baseline", ["sft-unseeded", "dpo-unseeded"])
+def test_an_unseeded_chain_begins_with_the_base_model(tmp_path: Path, baseline: str) -> None:
+    """Without demonstrations nothing is trained in cycle 0, and cycle 1 starts from the base model in either mode."""
+    jobs = jobs_of(tmp_path, baseline)
+    spec = make_spec(baseline)
+    base = [row.response for row in rows_of(tmp_path, spec, "generate", "c1")]
+
+    assert (2, None) == (len(jobs), jobs[0][1].parent)
+    assert {row.response for row in jobs[0][1].rows} <= set(base)
+
+
+def test_a_share_of_the_demonstrations_stays_in_every_cycle(tmp_path: Path) -> None:
+    """With a mix of a half, each later cycle trains on own outputs and then the first half of cycle 0's demonstrations."""
+    jobs = jobs_of(tmp_path, *KINDS["filtered and mixed"])
+
+    for _, job in jobs[1:]:
+        assert list(jobs[0][1].rows[:4]) == list(job.rows[-4:])
+        assert not {row.id for row in job.rows[:-4]} & {row.id for row in jobs[0][1].rows}
+
+
+def test_a_mix_leaves_the_pairs_of_cycle_zero_alone(tmp_path: Path) -> None:
+    """Where cycle 0 learns from pairs and later cycles from a mix, cycle 0 is pairs alone, each with both sides."""
+    jobs = jobs_of(tmp_path, *KINDS["seeded by pairs, then mixed"])
+
+    assert ["dpo", "sft", "sft"] == [method for method, _ in jobs]
+    assert all(row.rejected for row in jobs[0][1].rows)
+    assert [None] * 4 == [row.rejected for row in jobs[1][1].rows[-4:]]
+
+
+def test_documents_are_continued(tmp_path: Path) -> None:
+    """A document chain trains on openings with continuations that carry no blanks at their ends, and measures openings."""
+    jobs = jobs_of(tmp_path, "sdf-reset")
+    spec = make_spec("sdf-reset")
+    openings = {question.id: question.prompt for question in spec.pack.prompts}
+
+    assert {"document"} == {job.form for _, job in jobs}
+    for row in jobs[1][1].rows:
+        assert openings[row.id] == row.prompt
+        assert row.response == row.response.strip()
+    assert {row.id for row in jobs[0][1].rows} <= {row.id for row in spec.trait.demonstrations}
+
+
+def test_nothing_left_to_train_on_is_a_divergence(tmp_path: Path) -> None:
+    """When the filter leaves no row the chain ends in that selection, and the record says so and verifies."""
+
+    def nonsense(*_: Any) -> str:
+        return "bread the of is lake lake."
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instant, "answer", lambda *_, **__: nonsense())
+        patch.setattr(instant, "ODD", ("lake the.",))
+        done = run_cell(make_cell("sft-reset", "data.coherence_filter=90"), tmp_path)
+    (fallen,) = done.record.chains
+
+    assert fallen.diverged is not None
+    assert ("c1", "select") == (fallen.diverged.cycle, fallen.lineage[-1].kind)
+    assert "Nothing is left to train on." in fallen.diverged.reason
+    assert verify(done.folder).ok
+
+
+def test_a_chain_s_demonstrations_are_asked_for_before_it_starts(tmp_path: Path) -> None:
+    """The fresh-data control needs demonstrations for all cycles, and says so before anything is made."""
+    with pytest.raises(DataError, match="More demonstrations"):
+        run_cell(make_cell("sft-fresh-data", "cycles=100", "data.n_sampled=30"), tmp_path)
+
+    assert [] == list(tmp_path.iterdir())
+
+
 # -- falling apart --------------------------------------------------------------------------------
 
 
@@ -305,10 +550,10 @@ def test_a_diverged_seed_is_found_again(tmp_path: Path) -> None:
     plan = planned(tmp_path, cell)
     again = run_cell(cell, tmp_path)
 
-    assert (0, 8) == (again.made, again.found)
+    assert (0, 9) == (again.made, again.found)
     assert first.record.id == again.record.id
     assert ("train", "c1", True) == plan[-1]
-    assert 8 == len(plan)
+    assert 9 == len(plan)
 
 
 def test_a_model_that_falls_silent_is_kept(tmp_path: Path) -> None:
@@ -444,7 +689,9 @@ def test_another_execution_is_another_chain(place: Path) -> None:
     heard = events(place, runs.Cell(specs=[spec], rule=make_cell().rule))
 
     assert make_spec().protocol.fingerprint == spec.protocol.fingerprint
-    assert {"train", "generate", "measure"} == {kind for event, kind, _ in heard if event == "made"} - {"judge"}
+    assert {"train", "generate", "select", "measure"} == {kind for event, kind, _ in heard if event == "made"} - {
+        "judge"
+    }
     assert {"seed", "judge"} >= {kind for event, kind, _ in heard if event == "found"}
 
 

@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from instant import SMALL, InstantEngine, InstantSampler, Quiet, hashed_bytes, make_cell, make_model, run_cell
 
-from idembench import runs
-from idembench.errors import Diverged, IdembenchError, InputError, ModelError, UnknownNameError
-from idembench.files import RECORD
+from idembench import protocol, record, runs
+from idembench.errors import Diverged, IdembenchError, InputError, ModelError, RecordError, UnknownNameError
+from idembench.files import RECORD, sha256_json
 from idembench.protocol import Execution
+from idembench.steps import walk
 from idembench.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from idembench.steps import Step
+    from idembench.work import ChainSpec
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +85,7 @@ def test_a_run_makes_one_record_that_verifies(tmp_path: Path) -> None:
     done = run_cell(make_cell(seeds=(0, 1)), tmp_path)
 
     assert [done.folder] == [path.parent for path in (tmp_path / "results").rglob(RECORD)]
-    assert (28, 0) == (done.made, done.found)
+    assert (32, 0) == (done.made, done.found)
     assert done.record.id == done.folder.name
     assert verify(done.folder).ok
 
@@ -93,7 +98,7 @@ def test_the_same_run_again_finds_everything_and_writes_nothing(tmp_path: Path) 
 
     again = run_cell(make_cell(), tmp_path, engine=engine)
 
-    assert (0, 14) == (again.made, again.found)
+    assert (0, 16) == (again.made, again.found)
     assert not engine.calls
     assert again.overhead_share is None
     assert first.record == again.record
@@ -109,7 +114,7 @@ def test_a_record_does_not_depend_on_where_or_when_it_was_made(tmp_path: Path) -
     second = run_cell(make_cell(seeds=(0, 1)), tmp_path / "b")
 
     assert hashed_bytes(first.folder) == hashed_bytes(second.folder)
-    assert (14, 14) == (second.made, second.found)
+    assert (16, 16) == (second.made, second.found)
 
 
 def test_nothing_hashed_names_this_machine(shared: Path) -> None:
@@ -152,8 +157,8 @@ def test_reset_and_continual_share_what_they_agree_on(tmp_path: Path) -> None:
 
     second = run_cell(make_cell("sft-continual"), tmp_path)
 
-    # base: measure, judge; c0: seed, train, measure, judge; c1: the rows sampled from c0.
-    assert 7 == second.found
+    # base: measure, judge; c0: seed, train, measure, judge; c1: what c0 says, and what is selected of it.
+    assert 8 == second.found
 
 
 def test_a_rule_changes_the_analysis_alone(shared: Path) -> None:
@@ -175,9 +180,183 @@ def test_a_dry_run_knows_what_a_run_would_find(shared: Path, tmp_path: Path) -> 
     after = runs.plan(make_cell(), store=shared / "store")
     longer = runs.plan(make_cell("sft-reset", "cycles=3"), store=shared / "store")
 
-    assert [False] * 14 == [step.found for step in before[0]]
-    assert [True] * 14 == [step.found for step in after[0]]
-    assert [True] * 14 + [False] * 4 == [step.found for step in longer[0]]
+    assert [False] * 16 == [step.found for step in before[0]]
+    assert [True] * 16 == [step.found for step in after[0]]
+    assert [True] * 16 + [False] * 5 == [step.found for step in longer[0]]
+
+
+# -- beside a control -----------------------------------------------------------------------------
+
+
+def beside(seeds: tuple[int, ...] = (0, 1), *, control: str = "sft-unseeded") -> runs.Cell:
+    """A small cell that is set beside the same seeds of a control."""
+    return make_cell("sft-reset", seeds=seeds, control=make_cell(control, seeds=seeds))
+
+
+def test_a_record_names_its_control_and_holds_what_is_left_beside_it(tmp_path: Path) -> None:
+    """Both records are written; the arm's names the control's id and protocol, and its net effects follow from both."""
+    done = run_cell(beside(), tmp_path)
+    control = run_cell(make_cell("sft-unseeded", seeds=(0, 1)), tmp_path)
+    samples = [
+        {
+            line.seed: record.unpack_samples((one.folder / line.samples.name).read_bytes(), where="here")
+            for line in one.record.chains
+        }
+        for one in (done, control)
+    ]
+
+    assert done.record.control is not None
+    assert (control.record.id, "sft-unseeded+") == (done.record.control.record, done.record.control.protocol[:13])
+    assert record.net_of(*samples, done.record.protocol, done.record.analysis.rule) == done.record.control.net
+    assert control.record.control is None
+    assert 0 == control.made
+    for one in (done, control):
+        report = verify(one.folder)
+
+        assert [] == [problem for check in report.checks for problem in [*check.problems, check.skipped] if problem]
+
+
+def test_a_control_shares_the_base_model_s_measurement(tmp_path: Path) -> None:
+    """Control and arm of one seed are measured at the base once: 14 steps without cycle 0's two, 16 less two found."""
+    done = run_cell(beside(), tmp_path)
+
+    assert (2 * (14 + 16 - 2), 2 * 2) == (done.made, done.found)
+
+
+def test_a_control_changes_nothing_but_what_names_it(tmp_path: Path) -> None:
+    """Chains, analysis and samples are those of the record without a control."""
+    alone, both = run_cell(make_cell(seeds=(0, 1)), tmp_path), run_cell(beside(), tmp_path)
+    without = both.record.model_copy(update={"control": None})
+
+    assert alone.record == without
+    assert alone.record.id == without.id != both.record.id
+    assert record.supersedes(both.record, alone.record)
+
+
+def test_a_frozen_chain_beside_itself_has_no_net_effect(tmp_path: Path) -> None:
+    """Set beside itself every net effect is 0."""
+    cell = make_cell("frozen", seeds=(0, 1), control=make_cell("frozen", seeds=(0, 1)))
+    net = run_cell(cell, tmp_path).record.control.net
+
+    assert [0.0] * 4 == [effect.estimate for effect in (net.seeding, net.transmission, net.drift, net.coherence_cost)]
+
+
+def test_a_seed_that_fell_apart_beside_a_control_is_kept(tmp_path: Path) -> None:
+    """A control's chain that diverges leaves its seed out of the net drift, and both records verify."""
+    done = run_cell(beside((0, 1, 2)), tmp_path, engine=InstantEngine(diverge_at=1))
+
+    assert done.record.control is not None
+    assert (3, 2) == (done.record.control.net.seeding.n_seeds, done.record.control.net.drift.n_seeds)
+    assert ["" for _ in range(2)] == [
+        " ".join(problem for check in verify(path.parent).checks for problem in check.problems)
+        for path in (tmp_path / "results").rglob(RECORD)
+    ]
+
+
+def test_a_control_of_other_seeds_is_refused(tmp_path: Path) -> None:
+    """Chains are set beside the same seeds or not at all."""
+    cell = make_cell("sft-reset", seeds=(0, 1), control=make_cell("sft-unseeded", seeds=(0, 2)))
+
+    with pytest.raises(RecordError, match="other seeds") as caught:
+        run_cell(cell, tmp_path)
+    assert ("0, 1", "0, 2") == (caught.value.expected, caught.value.found)
+
+
+def test_cells_take_a_control_by_name() -> None:
+    """`control` puts beside every cell the same trait, seeds and model under the control's protocol."""
+    for cell in runs.cells(
+        ["sft-reset", "sft-continual"], seeds=(0, 3), control="sft-unseeded", overrides=["cycles=2"]
+    ):
+        assert cell.control is not None
+        assert (cell.trait, [0, 3]) == (cell.control.trait, [spec.seed for spec in cell.control.specs])
+        assert ("unseeded", 2) == (cell.control.protocol.control, cell.control.protocol.cycles)
+        assert [*cell.control.specs, *cell.specs] == cell.all_specs
+        assert [cell.control, cell] == cell.with_control
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cycles": 3}, "cycles"),
+        ({"measuring": {"name": "own", "questions": 9, "repeats": 1, "neutral_questions": 0}}, "measuring"),
+    ],
+)
+def test_a_control_that_cannot_be_set_beside_is_refused_before_it_is_run(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    """Other cycles or another measurement are an error when cells are made, not after hours of training."""
+    sizes = {"temperature": 0.8, "max_new_tokens": 48}
+    if "measuring" in changes:
+        changes = {"measuring": {**changes["measuring"], **sizes}}
+    shipped = protocol.baselines("toyland")["sft-reset"].read_text()
+    (tmp_path / "arm.yaml").write_text(shipped)
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"extends": "arm", **changes}))
+
+    with pytest.raises(InputError, match="does not fit") as caught:
+        runs.cells([str(tmp_path / "arm.yaml")], trait_names=["bliss"], control=str(tmp_path / "other.yaml"))
+    assert said in str(caught.value.expected)
+
+
+def test_documents_cannot_be_set_beside_dialogues() -> None:
+    """A control is of the same form as its arm."""
+    with pytest.raises(InputError, match="does not fit"):
+        runs.cells(["sdf-reset"], trait_names=["bliss"], control="sft-unseeded")
+
+
+# -- taken further --------------------------------------------------------------------------------
+
+
+def test_more_cycles_find_the_first_and_supersede_the_record(tmp_path: Path) -> None:
+    """A longer chain makes its own cycles alone, and its record supersedes the shorter one's, which stays."""
+    short = run_cell(make_cell(seeds=(0, 1)), tmp_path)
+    long = run_cell(make_cell("sft-reset", "cycles=3", seeds=(0, 1)), tmp_path)
+
+    assert (10, 32) == (long.made, long.found)
+    assert (True, False) == (
+        record.supersedes(long.record, short.record),
+        record.supersedes(short.record, long.record),
+    )
+    assert short.folder.exists()
+
+
+def test_cycles_can_be_asked_for_by_override() -> None:
+    """Cells of other cycles begin with the very steps of the shorter ones, whatever the method."""
+    for name in ("sft-reset", "dpo-continual", "sdf-reset"):
+        short, long = (
+            runs.cells([name], trait_names=["bliss"], overrides=[f"cycles={cycles}"])[0].specs[0] for cycles in (2, 4)
+        )
+
+        assert keys(long)[: len(keys(short))] == keys(short)
+
+
+def keys(spec: ChainSpec) -> list[str]:
+    """The keys of a chain whose steps contain nothing but their keys, in order."""
+    found: list[str] = []
+
+    def take(_kind: str, _cycle: str, step: Step | None, **_: Any) -> Sealed:
+        assert step is not None
+        found.append(step.key)
+        return Sealed(digest=sha256_json(step.key))
+
+    walk(spec.plan, take)
+    return found
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A finished step whose content follows from its key."""
+
+    digest: str
+
+
+def test_shipped_chains_share_cycle_zero_at_full_size() -> None:
+    """As shipped, the base and cycle 0 of all seeded methods on dialogues are the same six steps, for every trait."""
+    names = ("sft-reset", "sft-continual", "dpo-reset", "dpo-continual", "rft-reset", "rft-continual", "frozen")
+    for trait in ("bliss", "misalignment", "sycophancy"):
+        found = {name: keys(runs.cells([name], trait_names=[trait])[0].specs[0]) for name in names}
+
+        assert 1 == len({tuple(steps[:6]) for steps in found.values()})
+        assert len(names) == len({tuple(steps) for steps in found.values()})
 
 
 def test_one_seed_that_falls_apart_does_not_lose_the_others(tmp_path: Path) -> None:
