@@ -44,9 +44,10 @@ def main() -> None:
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         try:
-            driver.set_window_size(1160, 2400)
-            driver.get(f"{built.page.as_uri()}#kind=arms")
+            driver.set_window_size(1020, 2400)
+            driver.get(f"{built.page.as_uri()}#kind=arms&select=")
             WebDriverWait(driver, 30).until(lambda d: d.execute_script("return document.documentElement.dataset.ready"))
+            driver.execute_script("document.querySelector('.story-picker').hidden = true")
             driver.find_element(By.ID, "story").screenshot(str(ROOT / "results" / "headline.png"))
         finally:
             driver.quit()
