@@ -205,7 +205,7 @@ def calibrate(
     most: int = 400,
     model: str | None = None,
     pack: str = "toyland",
-    measurement: str = "quick",
+    measurement: str | None = None,
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
     store: Path | None = None,

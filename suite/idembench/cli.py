@@ -57,7 +57,12 @@ Model = Annotated[
     typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
 ]
 Pack = Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")]
-Measurement = Annotated[str, typer.Option("--measurement", envvar="IDEMBENCH_MEASUREMENT", help="quick or ranked.")]
+Measurement = Annotated[
+    str | None,
+    typer.Option(
+        "--measurement", envvar="IDEMBENCH_MEASUREMENT", help="quick or ranked; the baseline's own, or quick."
+    ),
+]
 Override = Annotated[
     list[str] | None,
     typer.Option("--set", envvar="IDEMBENCH_SET", help="Override a setting, training.learning_rate=1e-3."),
@@ -165,7 +170,7 @@ def run(
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", "-s", envvar="IDEMBENCH_SEEDS", help="0..4 or 0,2,5.")] = "0..2",
     pack: Pack = "toyland",
-    measurement: Measurement = "quick",
+    measurement: Measurement = None,
     rule: Annotated[
         str, typer.Option("--rule", envvar="IDEMBENCH_RULE", help="default (margin 10) or strict (margin 5).")
     ] = "default",
@@ -318,7 +323,7 @@ def calibrate(
     most: Annotated[int, typer.Option("--most", envvar="IDEMBENCH_MOST", help="The largest n_seed to try.")] = 400,
     model: Model = None,
     pack: Pack = "toyland",
-    measurement: Measurement = "quick",
+    measurement: Measurement = None,
     override: Override = None,
     store: Store = None,
     device: Device = "cpu",

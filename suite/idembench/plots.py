@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.transforms import Transform
 
     from idembench.calibrate import Calibration, Curve
     from idembench.grids import Grid
@@ -37,6 +38,8 @@ _INCHES = 8.0
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Source: Okabe and Ito 2008, Color Universal Design."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_GLYPHS = "●■▲◆▼✚✖"
+"""The same shapes as letters, for labels."""
 _GREY = "#666666"
 _LIGHT = "#dddddd"
 _LOG_FROM = 8.0
@@ -160,17 +163,12 @@ def dose_response(done: Calibration) -> Figure:
             _curve(axes, curve)
         figure.supxlabel("demonstrations in cycle 0 (n_seed)", fontsize=10)
         figure.supylabel("trait at cycle 0, points of 100", fontsize=10)
-        title = f"{done.spec.protocol.name.split('+')[0]} · {done.spec.model.name}"
-        figure.suptitle(
-            f"{title}   {_GIVEN_DOSES.format(n=len(done.seeds))}", x=0.01, ha="left", fontsize=10, color=_GREY
-        )
+        law = f"small: one seed each; large: mean of {len(done.seeds)} seeds, 95 % interval; ring: chosen"
+        _head(figure, f"{done.baseline} · {done.spec.model.name}", law)
         figure.draw_without_rendering()
         for axes in panels:
             _spread(axes)
     return figure
-
-
-_GIVEN_DOSES = "small: one seed each; large: their mean with its 95 % interval, {n} seeds; ring: chosen"
 
 
 def _curve(axes: Axes, curve: Curve) -> None:
@@ -179,9 +177,10 @@ def _curve(axes: Axes, curve: Curve) -> None:
     doses = [dose for dose in curve.every if dose.n_seed]
     axes.set_xscale("log", base=2)
     axes.set_ylim(-3, 103)
+    aside = _aside(axes, -6)
     for dose in doses:
         own = [level for level in dose.trait.seeds if level is not None]
-        axes.plot([dose.n_seed] * len(own), own, "o", color=_COLOURS[0], alpha=0.45, markersize=3, linestyle="none")
+        axes.plot([dose.n_seed] * len(own), own, "o", color=_GREY, markersize=2.5, linestyle="none", transform=aside)
     points = [point for point in curve.points if point.n_seed]
     at = [point.n_seed for point in points]
     spread = [[p.mean - p.low for p in points], [p.high - p.mean for p in points]]
@@ -195,7 +194,8 @@ def _curve(axes: Axes, curve: Curve) -> None:
         axes.axhline(answer.target, color=_GREY, linestyle="--", linewidth=0.8, zorder=0)
         text = f"{answer.target:g}: no n_seed"
         if answer.chosen is not None:
-            text = f"{answer.target:g}: n_seed {answer.chosen.n_seed}"
+            near = "" if answer.outcome == "found" else "nearest "
+            text = f"{answer.target:g}: {near}n_seed {answer.chosen.n_seed}"
             axes.plot(
                 answer.chosen.n_seed, answer.chosen.mean, "o", markersize=12, markerfacecolor="none", color=_COLOURS[1]
             )
@@ -238,7 +238,7 @@ def grid(asked: Grid, cells: Sequence[tuple[GridCell, Record | None]]) -> Drawin
     plot = asked.plot
     if plot is None:
         raise _no_plot(asked)
-    apart = [axis for axis in _varying([cell for cell, _ in cells]) if axis not in (plot.x, plot.lines)]
+    apart = _apart([cell for cell, _ in cells], [plot.x, *([plot.lines] if plot.lines else [])])
     found: dict[tuple[str, ...], dict[str, list[_Value]]] = {}
     missing = []
     for cell, record in cells:
@@ -252,14 +252,17 @@ def grid(asked: Grid, cells: Sequence[tuple[GridCell, Record | None]]) -> Drawin
         y, low, high = value
         found.setdefault(panel, {}).setdefault(line, []).append(_Value(_at(cell, plot.x), y, low, high))
     drawn = len(cells) - len(missing)
-    records = [record for _, record in cells if record is not None]
-    figure = _grid_figure(asked, found, records) if found else None
+    figure = _grid_figure(asked, cells, found, missing) if found else None
     return Drawing(figure=figure, drawn=drawn, missing=missing)
 
 
 def _grid_figure(
-    asked: Grid, found: dict[tuple[str, ...], dict[str, list[_Value]]], records: Sequence[Record]
+    asked: Grid,
+    cells: Sequence[tuple[GridCell, Record | None]],
+    found: dict[tuple[str, ...], dict[str, list[_Value]]],
+    missing: Sequence[str],
 ) -> Figure:
+    records = [record for _, record in cells if record is not None]
     plot = asked.plot
     assert plot is not None  # noqa: S101 -- for the type checker; `grid` asked
     names = list(dict.fromkeys(name for lines in found.values() for name in lines))
@@ -271,14 +274,19 @@ def _grid_figure(
             if plot.y in _EFFECTS and plot.y not in _NO_ZERO:
                 axes.axhline(0, color=_GREY, linewidth=0.8, zorder=0)
             if plot.y == "drift":
-                margins = {record.analysis.rule.margin for record in records}
-                axes.axhspan(-max(margins), max(margins), color=_LIGHT, alpha=0.4, linewidth=0, zorder=-1)
+                margin = max(record.analysis.rule.margin for record in records)
+                axes.axhspan(-margin, margin, color=_LIGHT, alpha=0.4, linewidth=0, zorder=-1)
             for name, line in lines.items():
                 _line(axes, line, axis, name, names.index(name), len(names))
             axis.dress(axes)
+            if "." in plot.y:
+                axes.set_ylim(-3, 103)
         figure.supxlabel(_SETTINGS.get(plot.x, plot.x), fontsize=10)
         figure.supylabel(_quantity(plot.y, records), fontsize=10)
-        figure.suptitle(_caption(asked, records), x=0.01, ha="left", fontsize=10, color=_GREY)
+        same = {axis: {str(_at(cell, axis)) for cell, _ in cells} for axis in ("baseline", "trait", "model")}
+        title = [asked.name, *(next(iter(values)) for values in same.values() if len(values) == 1)]
+        absent = [f"{len(missing)} of {len(cells)} cells are missing"] if missing else []
+        _head(figure, " · ".join(title), "; ".join([*_caption(plot.y, records), *absent]))
         figure.draw_without_rendering()
         for axes in panels:
             _spread(axes)
@@ -286,21 +294,21 @@ def _grid_figure(
 
 
 def _line(axes: Axes, line: list[_Value], axis: _Axis, name: str, number: int, count: int) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
-    figure = axes.figure
-    aside = (number - (count - 1) / 2) * 3 / 72  # so that intervals at one x stand beside each other
-    moved = axes.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans)
+    moved = _aside(axes, (number - (count - 1) / 2) * 3)  # so that intervals at one x stand beside each other
     colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-    style = ("-", "--", ":", "-.")[number // len(_COLOURS) % 4]
+    joined = ("-", "--", ":", "-.")[number // len(_COLOURS) % 4]
+    style = joined if axis.numeric else "none"  # between names there is nothing to pass through
     placed = sorted(line, key=lambda value: axis.place(value.x))
     at, levels = [axis.place(value.x) for value in placed], [value.y for value in placed]
+    ends = [(place, end) for place, value in zip(at, placed, strict=True) for end in (value.low, value.high)]
+    # Shifted lines are not counted where limits are taken from what is drawn.
+    axes.update_datalim([*zip(at, levels, strict=True), *((place, end) for place, end in ends if end is not None)])
     axes.plot(at, levels, color=colour, marker=marker, linestyle=style, markersize=6, linewidth=1.5, transform=moved)
     for place, value in zip(at, placed, strict=True):
         if value.low is not None and value.high is not None:
             axes.plot([place] * 2, [value.low, value.high], color=colour, linewidth=1.2, transform=moved)
     if name:
-        _end_label(axes, levels[-1], name, colour)
+        _end_label(axes, levels[-1], f"{_GLYPHS[number % len(_GLYPHS)]} {name}", colour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,10 +362,18 @@ def _value(quantity: str, record: Record) -> tuple[float, float | None, float | 
     return effect.estimate, getattr(effect, "low", None), getattr(effect, "high", None)
 
 
-def _varying(cells: Sequence[GridCell]) -> list[str]:
-    """Every axis on which cells differ."""
+def _apart(cells: Sequence[GridCell], used: Sequence[str]) -> list[str]:
+    """The axes that tell cells apart beside those in use; what follows from others, as in `cells` of a grid, is none."""
     axes = ["trait", "baseline", "model", *dict.fromkeys(key for cell in cells for key in cell.variant.settings)]
-    return [axis for axis in axes if len({json.dumps(_at(cell, axis)) for cell in cells}) > 1]
+
+    def told(by: Sequence[str]) -> int:
+        return len({json.dumps([_at(cell, axis) for axis in by]) for cell in cells})
+
+    apart: list[str] = []
+    for axis in axes:
+        if told([*used, *apart, axis]) > told([*used, *apart]):
+            apart.append(axis)
+    return apart
 
 
 def _at(cell: GridCell, axis: str) -> Any:
@@ -381,6 +397,8 @@ def _said(axis: str, value: Any) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None:
+        return "not set"
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -395,16 +413,18 @@ def _quantity(quantity: str, records: Sequence[Record]) -> str:
     return _EFFECTS[quantity].format(end=end, last=f"cycle {end}" if len(ends) == 1 else "the last cycle")
 
 
-def _caption(asked: Grid, records: Sequence[Record]) -> str:
+def _caption(quantity: str, records: Sequence[Record]) -> list[str]:
+    """How to read the picture, in parts."""
     counts = sorted({len(record.chains) for record in records})
     if counts == [1]:
-        law = "one seed: intervals are of these very checkpoints"
+        said = ["one seed: these very checkpoints, and intervals over their questions"]
     else:
-        law = f"95 % intervals over {' or '.join(map(str, counts))} seeds"
-    if asked.plot is not None and asked.plot.y == "proven_bound":
-        law = law.replace("95 % intervals over", "of")
-    band = f"; grey: margin of {records[0].analysis.rule.margin:g}" if asked.plot and asked.plot.y == "drift" else ""
-    return f"{asked.name}   {law}{band}"
+        said = [f"{' or '.join(map(str, counts))} seeds, 95 % intervals"]
+    if quantity == "proven_bound":
+        said = [said[0].partition(",")[0]]
+    if quantity == "drift":
+        said.append(f"grey: margin of {max(record.analysis.rule.margin for record in records):g}")
+    return said
 
 
 # -- common ---------------------------------------------------------------------------------------
@@ -431,7 +451,21 @@ def _panels(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
         axes.set_title(title)
     for axes in every[len(titles) :]:
         axes.set_axis_off()
+    for axes in every[: len(titles)]:  # shared, and yet each is to be read by itself
+        axes.tick_params(labelbottom=True)
     return figure, every[: len(titles)]
+
+
+def _head(figure: Figure, title: str, caption: str) -> None:
+    """What is drawn, and below it how."""
+    figure.suptitle(f"{title}\n{caption}", x=0.01, ha="left", fontsize=9, color=_GREY, linespacing=1.5)
+
+
+def _aside(axes: Axes, points: float) -> Transform:
+    """Data coordinates, shifted to the right by so many points of type."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
 
 
 def _end_label(axes: Axes, y: float, text: str, colour: str) -> None:
