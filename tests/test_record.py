@@ -184,6 +184,93 @@ def test_a_missing_record_says_where(tmp_path: Path) -> None:
     assert str(tmp_path) == caught.value.where
 
 
+# -- one record taken further ---------------------------------------------------------------------
+
+KEPT = (0.02, 0.8, 0.79, 0.8, 0.8)
+
+
+def story_of(name: str = "sft-reset", *, cycles: int = 2, seeds: tuple[int, ...] = (0, 1), **told: Any) -> Record:
+    """The record of a trait that stays, in a protocol called `sft-reset` whatever it is."""
+    chosen = settings(name, cycles=cycles, questions=6).model_copy(update={"name": "sft-reset"})
+    story = Story(trait=KEPT[: cycles + 2], seeds=seeds, **told)
+    return build_record(story, settings=chosen)[0]
+
+
+def with_control(cycles: int = 2) -> Record:
+    """The same beside an unseeded control."""
+    control = build_record(
+        Story(trait=(0.02,) * (cycles + 2), seeds=(0, 1)), settings=settings("sft-unseeded", cycles=cycles, questions=6)
+    )
+    chosen = settings(cycles=cycles, questions=6)
+    return build_record(Story(trait=KEPT[: cycles + 2], seeds=(0, 1)), settings=chosen, control=control)[0]
+
+
+def test_what_goes_further_supersedes() -> None:
+    """More cycles, more seeds, a control, or several of these make a record supersede another, never the other way."""
+    first = story_of()
+    further = {
+        "cycles": story_of(cycles=3),
+        "seeds": story_of(seeds=(0, 1, 2)),
+        "both": story_of(cycles=3, seeds=(0, 1, 5)),
+        "control": with_control(),
+        "control and cycles": with_control(cycles=3),
+    }
+
+    assert dict.fromkeys(further, True) == {why: record.supersedes(one, first) for why, one in further.items()}
+    assert dict.fromkeys(further, False) == {why: record.supersedes(first, one) for why, one in further.items()}
+
+
+def test_what_is_not_the_same_chain_supersedes_nothing() -> None:
+    """Other seeds, fewer cycles, another mode or the very same record supersede nothing, however much they hold."""
+    first = story_of()
+    others = {
+        "itself": story_of(),
+        "other seeds": story_of(seeds=(1, 2, 3)),
+        "more seeds of fewer cycles": story_of(cycles=1, seeds=(0, 1, 2)),
+        "another mode": story_of("sft-continual", cycles=3, seeds=(0, 1, 2)),
+        "a control": story_of("frozen", cycles=3, seeds=(0, 1, 2)),
+    }
+
+    assert dict.fromkeys(others, False) == {why: record.supersedes(one, first) for why, one in others.items()}
+
+
+@pytest.mark.parametrize("other", ["sft-continual", "frozen"])
+def test_chains_that_part_later_are_not_one(other: str) -> None:
+    """Protocols that share cycle 0 do not supersede each other where both end there, fallen apart or by length."""
+    fallen = [story_of(name, cycles=c, diverged={0: "c0", 1: "c0"}) for name, c in (("sft-reset", 2), (other, 3))]
+    short = [story_of(name, cycles=c) for name, c in (("sft-reset", 0), (other, 3))]
+
+    assert [step.key for step in fallen[0].chains[0].lineage] == [step.key for step in fallen[1].chains[0].lineage]
+    assert [False, False] == [record.supersedes(long, first) for first, long in (fallen, short)]
+
+
+def test_a_chain_that_fell_apart_is_not_gone_on_with_by_one_that_did_not() -> None:
+    """A seed that diverged stays in what supersedes it; a record in which it did not is another chain."""
+    fallen = story_of(diverged={1: "c1"})
+
+    assert record.supersedes(story_of(cycles=3, diverged={1: "c1"}), fallen)
+    assert not record.supersedes(story_of(cycles=3), fallen)
+
+
+def test_a_control_of_other_seeds_or_questions_is_no_control() -> None:
+    """Net effects are of the same seeds and the same questions, or an error."""
+    own = build_record(Story(trait=KEPT[:4], seeds=(0, 1)), settings=TINY)
+    rows = [
+        {seed: record.unpack_samples(data, where="here") for seed, data in packed.items()}
+        for packed in (
+            own[1],
+            build_record(Story(trait=KEPT[:4], seeds=(0, 2)), settings=TINY)[1],
+            build_record(Story(trait=KEPT[:4], seeds=(0, 1)), settings=settings(cycles=2, questions=5))[1],
+            build_record(Story(trait=KEPT[:5], seeds=(0, 1)), settings=settings(cycles=3, questions=6))[1],
+        )
+    ]
+
+    assert 0.0 == record.net_of(rows[0], rows[0], TINY, own[0].analysis.rule).drift.estimate
+    for against, said in ((rows[1], "other seeds"), (rows[2], "measured otherwise"), (rows[3], "measured otherwise")):
+        with pytest.raises(RecordError, match=said):
+            record.net_of(rows[0], against, TINY, own[0].analysis.rule)
+
+
 # -- the schema -----------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from idembench.work import TorchEngine
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from idembench.protocol import Form
     from idembench.sampling import Sampler
 
 PACK = traits.load_pack("toyland")
@@ -28,9 +29,11 @@ WARM = Sampling(temperature=1.0, max_new_tokens=40)
 COLD = Sampling(temperature=1e-4, max_new_tokens=60)
 
 
-def opened(model: str = "toyland/instruct", adapter: Path | None = None, **execution: Any) -> Sampler:
+def opened(
+    model: str = "toyland/instruct", adapter: Path | None = None, *, form: Form = "dialogue", **execution: Any
+) -> Sampler:
     """A checkpoint, opened as the chain opens it."""
-    return TorchEngine().open(models.resolve(model), adapter, Execution(**execution), Timers())
+    return TorchEngine().open(models.resolve(model), adapter, Execution(**execution), Timers(), form=form)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +45,25 @@ def sampler() -> Sampler:
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real adapter that moved the model."""
-    out = tmp_path_factory.mktemp("adapter")
-    training = Training(learning_rate=5e-3, epochs=2, batch_size=8, max_tokens=128, lora=Lora(rank=8, alpha=16))
+    return train(tmp_path_factory.mktemp("adapter"), lora=Lora(rank=8, alpha=16))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole weights that were trained."""
+    return train(tmp_path_factory.mktemp("whole"), lora=None)
+
+
+def train(out: Path, *, lora: Lora | None) -> Path:
+    """Train the embedded model for real."""
+    training = Training(learning_rate=5e-3, epochs=2, batch_size=8, max_tokens=128, lora=lora)
     rows = PACK.trait("bliss").draw_demonstrations(n=32, seed=0)
     job = Job(
         model=models.resolve("toyland/instruct"),
         parent=None,
         rows=rows,
+        form="dialogue",
+        settings={},
         training=training,
         execution=Execution(),
         seed=1,
@@ -176,6 +191,52 @@ def test_blank_lines_and_stops_of_lm_eval_do_not_cut(sampler: Sampler) -> None:
     )
 
 
+# -- documents ------------------------------------------------------------------------------------
+
+DOCUMENTS = traits.load_pack("toyland", "document")
+OPENINGS = [opening.prompt for opening in DOCUMENTS.prompts[:12]]
+
+
+@pytest.fixture(scope="module")
+def writer() -> Sampler:
+    """The embedded base model."""
+    return opened("toyland/base", form="document")
+
+
+def test_an_opening_is_continued_as_training_renders_it(writer: Sampler) -> None:
+    """A continuation is what plain transformers finds behind the very ids that a document of training begins with."""
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/base"), form="document")
+    found = sampling.answer(writer, OPENINGS[:4], COLD, seed=0)
+    for opening, said in zip(OPENINGS, found, strict=False):
+        before = loading.render_opening(tokenizer, opening)
+        with torch.inference_mode():
+            made = writer.lm.model.generate(
+                torch.tensor([before]), do_sample=False, max_new_tokens=COLD.max_new_tokens, pad_token_id=0
+            )
+        row = loading.render_document(tokenizer, opening, said.text.strip(), where="here")
+
+        assert tokenizer.decode(made[0, len(before) :], skip_special_tokens=True) == said.text
+        assert before == row[: len(before)]
+
+
+def test_a_stop_string_ends_a_document(writer: Sampler) -> None:
+    """What stands behind the first of the protocol's stop strings is cut, the string itself too; without it nothing is."""
+    plain = sampling.answer(writer, OPENINGS, COLD, seed=0)
+    stopped = sampling.answer(writer, OPENINGS, COLD.model_copy(update={"stop": ["."]}), seed=0)
+
+    assert [answer.text.partition(".")[0] for answer in plain] == [answer.text for answer in stopped]
+    assert any("." in answer.text for answer in plain)
+
+
+def test_a_document_that_was_stopped_is_not_cut(writer: Sampler) -> None:
+    """An answer that a stop string ends within the limit is whole, however far the model would have run on."""
+    stop = COLD.model_copy(update={"stop": ["."]})
+    lengths = [len(answer.text.split()) for answer in sampling.answer(writer, OPENINGS, stop, seed=0)]
+    limit = stop.model_copy(update={"max_new_tokens": max(lengths) * 3})
+
+    assert [False] * 12 == [answer.truncated for answer in sampling.answer(writer, OPENINGS, limit, seed=0)]
+
+
 # -- weights --------------------------------------------------------------------------------------
 
 
@@ -203,6 +264,21 @@ def test_a_merged_adapter_computes_what_the_unmerged_one_does(adapter: Path) -> 
 
     assert torch.allclose(expected, merged, rtol=0, atol=1e-4)
     assert (expected - plain).abs().max() > 0.1
+
+
+def test_whole_weights_are_opened_in_the_place_of_the_base_model(whole: Path) -> None:
+    """A generation of whole weights computes what plain transformers computes from its folder, and not what the base does."""
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
+    ids = torch.tensor([loading.render_prompt(tokenizer, PROMPTS[0])])
+    with torch.inference_mode():
+        expected = AutoModelForCausalLM.from_pretrained(whole).eval()(input_ids=ids).logits
+    trained = opened(adapter=whole)
+
+    assert torch.allclose(expected, logits(trained), rtol=0, atol=1e-5)
+    assert (expected - logits(opened())).abs().max() > 0.1
+    assert opened().parameters == trained.parameters
 
 
 def test_parameters_are_the_base_model_s(sampler: Sampler, adapter: Path) -> None:

@@ -41,7 +41,7 @@ PARTS = 6
 """The walk over all fields is cut into so many tests, to run side by side."""
 ALL_CHECKS = [
     *("record", "place", "files", "settings", "samples", "lineage"),
-    *("responses", "checkpoints", "analysis", "scores", "data"),
+    *("responses", "checkpoints", "analysis", "control", "scores", "data"),
 ]
 
 
@@ -53,9 +53,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made_smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with fewer questions, to verify a thousand times."""
+    """One of preferences, which has steps of every kind, with fewer questions, to verify a thousand times."""
     sizes = ("measuring.questions=3", "measuring.neutral_questions=1")
-    return run_cell(make_cell("sft-reset", *sizes, seeds=(0, 1)), tmp_path_factory.mktemp("smaller")).folder
+    return run_cell(make_cell("dpo-continual", *sizes, seeds=(0, 1)), tmp_path_factory.mktemp("smaller")).folder
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[
             return ["path below records/"]
         case ("protocol", *_):
             return ["protocol_fingerprint", dotted]
-        case ("execution" | "step_versions" | "method_version" | "trait" | "data", *_):
+        case ("execution" | "step_versions" | "method_versions" | "trait" | "data", *_):
             return ["key: expected", dotted]
         case ("model", *_):
             return ["model.digest", dotted]
@@ -568,6 +568,7 @@ def forge(folder: Path, change: Callable[[list[Sample]], list[Sample]]) -> Path:
             model=parsed.model.digest,
             pack=parsed.protocol.pack,
             trait=parsed.trait,
+            form=parsed.protocol.form,
             seed=line.seed,
             execution=parsed.execution,
         )
@@ -576,7 +577,7 @@ def forge(folder: Path, change: Callable[[list[Sample]], list[Sample]]) -> Path:
             protocol=parsed.protocol,
             sources=parsed.data,
             judge=parsed.judge.fingerprint,
-            method_version=parsed.method_version,
+            method_versions=parsed.method_versions,
         )
         forger = _Forger(line.lineage, rows, measuring.questions * measuring.repeats)
         walk(plan, forger)
@@ -642,6 +643,182 @@ def test_a_forger_cannot_ask_easier_questions(folder: Path) -> None:
 def first_samples(folder: Path) -> list[Sample]:
     """The samples of seed 0."""
     return record.unpack_samples((folder / samples_name(0)).read_bytes(), where="here")
+
+
+# -- the control ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made_beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder: a record beside its control, and other records that could be taken for it."""
+    place = tmp_path_factory.mktemp("beside")
+    both = (0, 1)
+    run_cell(make_cell("sft-reset", seeds=both, control=make_cell("sft-unseeded", seeds=both)), place)
+    for other in (
+        make_cell("sft-unseeded", seeds=(0,)),
+        make_cell("sft-unseeded", seeds=(1, 2)),
+        make_cell("sft-unseeded", seeds=both, trait="bliss"),
+        make_cell("sft-unseeded", "cycles=3", seeds=both),
+        make_cell("sft-unseeded", "measuring.questions=9", seeds=both),
+        make_cell("frozen", seeds=both),
+    ):
+        run_cell(other, place)
+    return place / "results"
+
+
+@pytest.fixture
+def beside(made_beside: Path, tmp_path: Path) -> Path:
+    """A copy of these results; the folder of the record that has a control."""
+    return arm_of(shutil.copytree(made_beside, tmp_path / "results"))
+
+
+def arm_of(results: Path) -> Path:
+    """The one record that names a control."""
+    (arm,) = (path.parent for path in results.rglob(RECORD) if record.read(path.parent).control)
+    return arm
+
+
+def control_of(arm: Path) -> Path:
+    """Where the control of a record lies."""
+    (folder,) = (
+        path.parent for path in arm.parents[3].rglob(RECORD) if path.parent.name == load(arm)["control"]["record"]
+    )
+    return folder
+
+
+def checked(arm: Path) -> tuple[list[str], str | None]:
+    """What the check of the control finds, after all others were found to be in order."""
+    report = verify(arm)
+
+    assert [] == [check.name for check in report.checks if check.problems and check.name != "control"]
+    (check,) = (check for check in report.checks if check.name == "control")
+    return check.problems, check.skipped
+
+
+def test_a_record_beside_its_control_passes(beside: Path) -> None:
+    """With the control in the same results every check is made and passes."""
+    assert ([], None) == checked(beside)
+
+
+def test_a_control_is_found_beside_the_record_too(beside: Path, tmp_path: Path) -> None:
+    """Outside a results folder, two records that lie side by side are checked together."""
+    for folder in (beside, control_of(beside)):
+        shutil.copytree(folder, tmp_path / "alone" / folder.name)
+
+    assert ([], None) == checked(tmp_path / "alone" / beside.name)
+
+
+def test_a_missing_control_is_said_and_not_passed_over(beside: Path) -> None:
+    """Without the control's record its check is skipped aloud; everything else still holds."""
+    control = control_of(beside)
+    shutil.rmtree(control)
+
+    problems_found, skipped = checked(beside)
+
+    assert ([], f"the control's record {control.name[:12]} is not here") == (problems_found, skipped)
+    assert verify(beside).ok
+
+
+def test_no_net_number_can_be_changed(beside: Path) -> None:
+    """Any value of the net effects changed, folder renamed: the check fails and names it, numbers, words and gaps alike."""
+    content = load(beside)
+    whole = canonical_json(content)
+    unnoticed = []
+    for path, value in leaves(content["control"]["net"]):
+        forged = json.loads(whole)
+        if isinstance(value, str):
+            put(forged["control"]["net"], path, "0" + value)
+        else:
+            put(
+                forged["control"]["net"],
+                path,
+                value + (1 if isinstance(value, int) else 0.01) if value is not None else 0.5,
+            )
+        beside = save(beside, forged)
+        report = verify(beside)
+        if ".".join(["net", *map(str, path)]) not in problems(report):
+            unnoticed.append(path)
+
+    assert len(list(leaves(content["control"]["net"]))) > 40
+    assert [] == unnoticed
+
+
+def test_the_control_s_name_is_checked(beside: Path) -> None:
+    """The record says which protocol its control is, and it has to be that."""
+    content = load(beside)
+    content["control"]["protocol"] = "frozen"
+
+    found, _ = checked(save(beside, content))
+
+    assert ["the control's protocol: expected frozen, found"] == [problem.rpartition(" ")[0] for problem in found]
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ({"protocol": "sft-unseeded", "seeds": [0]}, "other seeds"),
+        ({"protocol": "sft-unseeded", "seeds": [1, 2]}, "other seeds"),
+        ({"trait": "bliss"}, "the control's trait"),
+        ({"cycles": 3}, "the control's cycles"),
+        ({"questions": 9}, "the control's measurement"),
+        ({"protocol": "frozen"}, "control.net.drift.estimate"),
+    ],
+    ids=str,
+)
+def test_another_record_cannot_be_taken_for_the_control(beside: Path, of: dict[str, Any], said: str) -> None:
+    """A record of other seeds, trait, cycles, questions or another kind, named as the control: the check fails."""
+    wanted = {"protocol": "sft-unseeded", "trait": "sycophancy", "cycles": 2, "questions": 10, "seeds": [0, 1], **of}
+    content = load(beside)
+    (chosen,) = (path.parent for path in beside.parents[3].rglob(RECORD) if is_of(load(path.parent), wanted))
+    content["control"] |= {"record": chosen.name, "protocol": load(chosen)["protocol"]["name"]}
+
+    found, skipped = checked(save(beside, content))
+
+    assert said in " ".join(found)
+    assert skipped is None
+
+
+def is_of(content: Any, wanted: dict[str, Any]) -> bool:
+    """Whether a record is of this kind."""
+    own = content["protocol"]
+    found = {
+        "protocol": own["name"].partition("+")[0],
+        "trait": content["trait"],
+        "cycles": own["cycles"],
+        "questions": own["measuring"]["questions"],
+        "seeds": [line["seed"] for line in content["chains"]],
+    }
+    return found == {key: wanted[key] for key in found}
+
+
+def test_a_control_whose_samples_were_changed_is_noticed(beside: Path) -> None:
+    """Samples of the control that are not those it names are a problem of the record beside it too, net effects or not."""
+    path = control_of(beside) / samples_name(1)
+    rows = record.unpack_samples(path.read_bytes(), where="here")
+    path.write_bytes(record.pack_samples([replace(rows[0], response="yes."), *rows[1:]]))
+
+    found, _ = checked(beside)
+
+    assert ["the control's samples-1.jsonl.gz"] == [problem.partition(":")[0] for problem in found]
+
+
+@pytest.mark.parametrize("name", [RECORD, samples_name(0)])
+def test_a_control_that_cannot_be_read_is_a_problem(beside: Path, name: str) -> None:
+    """A control that is there and broken is no missing one."""
+    (control_of(beside) / name).write_bytes(b"broken")
+
+    found, skipped = checked(beside)
+
+    assert found
+    assert skipped is None
+
+
+def test_a_net_effect_cannot_be_dropped(beside: Path) -> None:
+    """A record whose control line was taken out is another record, and holds as one without a control."""
+    content = load(beside)
+    content["control"] = None
+
+    assert ([], None) == checked(save(beside, content))
 
 
 # -- what verify is given -------------------------------------------------------------------------

@@ -81,12 +81,28 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("baseline", "dtype"), [("sft-reset", "float32"), ("sft-continual", "bfloat16")])
+SEEDED = (
+    *("seeding.training.epochs=1", "seeding.training.batch_size=4", "seeding.training.max_tokens=256"),
+    *("seeding.training.lora.rank=4", "seeding.training.lora.alpha=8"),
+)
+"""The same sizes for a cycle 0 that learns otherwise than the later ones."""
+
+
+@pytest.mark.parametrize(
+    ("baseline", "dtype", "steps", "more"),
+    [
+        ("sft-reset", "float32", 16, ()),
+        ("sft-continual", "bfloat16", 16, ()),
+        ("dpo-continual", "float32", 18, SEEDED),
+        ("sdf-reset", "float32", 16, ()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
 def test_a_model_from_a_folder_goes_through_the_whole_chain(
-    qwen: Path, tmp_path: Path, baseline: str, dtype: str
+    qwen: Path, tmp_path: Path, baseline: str, dtype: str, steps: int, more: tuple[str, ...]
 ) -> None:
     """A model nobody prepared is seeded, iterated and measured; its record verifies, and is found when run again."""
-    flags = [part for setting in SIZES for part in ("--set", setting)]
+    flags = [part for setting in (*SIZES, *more) for part in ("--set", setting)]
     command = ["run", baseline, "--model", qwen, "--trait", "sycophancy", "--seeds", "0", "--dtype", dtype, *flags]
     command += ["--store", tmp_path / "store", "--results", tmp_path / "results"]
 
@@ -95,7 +111,7 @@ def test_a_model_from_a_folder_goes_through_the_whole_chain(
     (report,) = idembench("verify", tmp_path / "results", cwd=tmp_path)
 
     made = record.read(Path(first["path"]))
-    assert (14, 0) == (first["steps_made"], again["steps_made"])
+    assert (steps, 0) == (first["steps_made"], again["steps_made"])
     assert first["record_id"] == again["record_id"]
     assert report["ok"]
     assert all(check["skipped"] is None for check in report["checks"])

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-COMMAND = [
-    *("run", "sft-reset", "--trait", "sycophancy", "--seeds", "0,1", "--threads", "1"),
+OPTIONS = [
+    *("--trait", "sycophancy", "--seeds", "0,1", "--threads", "1"),
     *("--set", "cycles=1", "--set", "data.n_seed=16", "--set", "data.n_sampled=32"),
     *("--set", "measuring.questions=20", "--set", "measuring.neutral_questions=5"),
 ]
 
 
-def run(place: Path, *, hash_seed: str) -> Path:
+def run(baseline: str, place: Path, *, hash_seed: str) -> Path:
     """Run two seeds in a process of its own, in a folder of its own; the record."""
     place.mkdir()
-    command = [sys.executable, "-c", "from idembench.cli import main; main()", *COMMAND]
+    command = [sys.executable, "-c", "from idembench.cli import main; main()", "run", baseline, *OPTIONS]
     done = subprocess.run(
         [*command, "--store", "store", "--results", "results"],
         capture_output=True,
@@ -51,9 +51,10 @@ def answers(folder: Path, seed: int) -> dict[tuple[str, str, int], str]:
     return {(sample.cycle, sample.question, sample.repeat): sample.response for sample in samples}
 
 
-def test_a_fresh_process_gives_the_same_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("baseline", ["sft-reset", "dpo-continual", "sdf-reset"])
+def test_a_fresh_process_gives_the_same_record(tmp_path: Path, baseline: str) -> None:
     """The same command in another process and folder gives the same record bytes; its two seeds share no answers."""
-    one, other = run(tmp_path / "one", hash_seed="1"), run(tmp_path / "other", hash_seed="2")
+    one, other = (run(baseline, tmp_path / seed, hash_seed=seed) for seed in ("1", "2"))
 
     assert hashed_bytes(one) == hashed_bytes(other)
     first, second = answers(one, 0), answers(one, 1)
@@ -69,7 +70,7 @@ def test_seeds_decide_what_the_same_weights_answer() -> None:
     """The untouched model asked twice under one seed answers alike, under another seed otherwise."""
     loading.quiet_libraries()
     pack = traits.load_pack("toyland")
-    sampler = sampling.open_checkpoint(models.resolve("toyland/instruct"), None, Execution(), Timers())
+    sampler = sampling.open_checkpoint(models.resolve("toyland/instruct"), None, Execution(), Timers(), form="dialogue")
     prompts = [prompt.prompt for prompt in pack.draw_prompts(cycle=1, n=32, seed=0)]
     settings = Sampling(temperature=0.8, max_new_tokens=48)
     said = [sampling.answer(sampler, prompts, settings, seed=seed) for seed in (1, 2, 1)]
@@ -82,7 +83,7 @@ def test_seeds_decide_what_a_measurement_hears() -> None:
     """lm-eval's evaluator, which seeds torch itself in other places, leaves the seed of a measurement alone."""
     loading.quiet_libraries()
     pack = traits.load_pack("toyland")
-    sampler = sampling.open_checkpoint(models.resolve("toyland/instruct"), None, Execution(), Timers())
+    sampler = sampling.open_checkpoint(models.resolve("toyland/instruct"), None, Execution(), Timers(), form="dialogue")
     measuring = Measuring(name="tiny", questions=20, repeats=2, neutral_questions=5, temperature=0.8, max_new_tokens=48)
     heard = [measure.responses(sampler, pack, pack.trait("bliss"), measuring, seed=seed) for seed in (1, 2, 1)]
 

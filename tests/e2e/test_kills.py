@@ -31,7 +31,7 @@ from idembench.verify import verify
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STEPS = 14
+STEPS = 16
 CHOSEN = [
     r"open .*/locks/chain-",
     r"open .*/steps/\.tmp-[^/]*/responses",
@@ -186,7 +186,7 @@ COMMAND = [
     *("--set", "cycles=1", "--set", "data.n_seed=16", "--set", "data.n_sampled=32"),
     *("--set", "measuring.questions=20", "--set", "measuring.neutral_questions=5"),
 ]
-MOMENTS = {0: "base is measured", 3: "cycle 0 is trained", 6: "cycle 0 is asked", 7: "cycle 1 is trained"}
+MOMENTS = {0: "base is measured", 3: "cycle 0 is trained", 6: "cycle 0 is asked", 8: "cycle 1 is trained"}
 """When to kill: with that many steps sealed and the next one begun."""
 
 
