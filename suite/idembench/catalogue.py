@@ -1,4 +1,4 @@
-"""What there is to run and to read: models, traits, baselines, grids, records. Headers only, no torch."""
+"""What there is to run and to read: models, traits, baselines, grids, editions, records. Headers only, no torch."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ def catalogue(results: Path, *, records: bool = True) -> dict[str, list[dict[str
         "grids": [
             {"name": grid.name, "pack": grid.pack, "why": grid.why, "variants": len(grid.variants)}
             for grid in map(grids.load, grids.shipped())
+        ],
+        "editions": [
+            {"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files("editions").items()
         ],
         "records": [_line(folder) for folder in find_records(results)] if records else [],
     }

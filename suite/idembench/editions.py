@@ -30,9 +30,9 @@ from pydantic import Field, ValidationError, field_validator
 
 from idembench import runs
 from idembench.errors import ProtocolError, UnknownNameError
-from idembench.files import asset, sha256_json
+from idembench.files import sha256_json
 from idembench.grids import parse_seeds
-from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml
+from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml, shipped_files
 from idembench.steps import Sha256
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Edition(Frozen):
 
 def shipped() -> dict[str, Path]:
     """The editions that come with idembench, by name."""
-    return {path.stem: path for path in sorted((asset("baselines") / "editions").glob("*.yaml"))}
+    return shipped_files("editions")
 
 
 def load(name: str) -> Edition:

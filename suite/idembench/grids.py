@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from idembench.errors import InputError, ProtocolError, UnknownNameError
-from idembench.files import asset
-from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml
+from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml, shipped_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -175,7 +174,7 @@ class Variant:
 
 def shipped() -> dict[str, Path]:
     """The grids that come with idembench, by name."""
-    return {path.stem: path for path in sorted((asset("baselines") / "grids").glob("*.yaml"))}
+    return shipped_files("grids")
 
 
 def load(name: str) -> Grid:

@@ -320,9 +320,12 @@ def _parse_yaml(text: str | bytes, *, where: str) -> Any:
 
 def baselines(pack: str) -> dict[str, Path]:
     """The shipped protocols that can be run on a pack, by name: the pack's own, and `study/...`, which go with any."""
-    folder = asset("baselines")
-    own = {path.stem: path for path in sorted((folder / pack).glob("*.yaml"))}
-    return own | {f"{STUDY}/{path.stem}": path for path in sorted((folder / STUDY).glob("*.yaml"))}
+    return shipped_files(pack) | {f"{STUDY}/{name}": path for name, path in shipped_files(STUDY).items()}
+
+
+def shipped_files(folder: str) -> dict[str, Path]:
+    """The YAML files of a folder below `baselines/`, by name."""
+    return {path.stem: path for path in sorted((asset("baselines") / folder).glob("*.yaml"))}
 
 
 def purpose(path: Path) -> str:

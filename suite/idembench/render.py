@@ -276,6 +276,8 @@ def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
         return [f"  {row['name']}"]
     if kind == "traits":
         return [f"  {row['pack']}/{row['name']}", str(row["definition"])]
+    if kind == "editions":
+        return [f"  {row['name']}", str(row["why"])]
     if kind == "grids":
         return [f"  {row['name']}", f"{row['pack']}, {row['variants']} variants: {row['why']}"]
     if kind == "baselines":
