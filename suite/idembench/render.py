@@ -272,19 +272,22 @@ def catalogue(listed: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
 
 
 def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
-    if kind == "models":
-        return [f"  {row['name']}"]
-    if kind == "traits":
-        return [f"  {row['pack']}/{row['name']}", str(row["definition"])]
-    if kind == "editions":
-        return [f"  {row['name']}", str(row["why"])]
-    if kind == "grids":
-        return [f"  {row['name']}", f"{row['pack']}, {row['variants']} variants: {row['why']}"]
-    if kind == "baselines":
-        return [f"  {row['name']}", f"{row['pack']}: {row['why']}"]
-    if "error" in row:
-        return [f"  {row['path']}", f"cannot be read: {row['error']}"]
-    return [f"  {row['protocol']}", row["trait"], f"{len(row['seeds'])} seeds, {row['measurement']}", row["headline"]]
+    match kind:
+        case "models":
+            cells = [row["name"]]
+        case "traits":
+            cells = [f"{row['pack']}/{row['name']}", row["definition"]]
+        case "baselines":
+            cells = [row["name"], f"{row['pack']}: {row['why']}"]
+        case "grids":
+            cells = [row["name"], f"{row['pack']}, {row['variants']} variants: {row['why']}"]
+        case "editions":
+            cells = [row["name"], row["why"]]
+        case _ if "error" in row:
+            cells = [row["path"], f"cannot be read: {row['error']}"]
+        case _:
+            cells = [row["protocol"], row["trait"], f"{len(row['seeds'])} seeds, {row['measurement']}", row["headline"]]
+    return [f"  {cells[0]}", *map(str, cells[1:])]
 
 
 def reports(found: Iterable[Report]) -> None:
