@@ -16,7 +16,9 @@ The package in the order data flows through it; no arrow runs back up.
     record, runs                  what is published; from a request to records
     verify, catalogue, board      what reads records, and never needs torch
     grids, workers, sweep         which cells; processes that run chains; many chains at once, each shared step once
-    render, render_sweep, cli     the terminal
+    crossings, calibrate          where a noisy curve crosses a level; n_seed for a trait level
+    plots                         pictures of sweeps and calibrations; matplotlib
+    render, render_..., cli       the terminal
 
 From Python: `runs.cells(["sft-reset"], trait_names=["sycophancy"])`, then `runs.run` on each of them.
 """
