@@ -229,7 +229,8 @@ def _warm_up_from_above_0(trainer: Any) -> None:
         scheduler = inner(*args, **kwargs)
         if w and not getattr(scheduler, "warms_up_from_above_0", False):
             scheduler.lr_lambdas = [
-                lambda step, then=then: (step + 1) / (w + 1) if step < w else then(step) for then in scheduler.lr_lambdas
+                lambda step, then=then: (step + 1) / (w + 1) if step < w else then(step)
+                for then in scheduler.lr_lambdas
             ]
             scheduler.warms_up_from_above_0 = True
             for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_lr(), strict=True):
