@@ -210,17 +210,23 @@ class Record(Frozen):
 def supersedes(record: Record, other: Record) -> bool:
     """Whether `record` is `other` taken further: every chain of `other` is the beginning of one of its own.
 
-    More cycles, more seeds or a control make it more; a record never supersedes itself, nor one of another protocol:
-    chains that fell apart in cycle 0 have the same steps whatever would have followed. This follows from the
-    lineages and protocols alone, so it is not written into a record: naming the record that lay beside it would make
-    a record's bytes depend on what else a folder holds.
+    More cycles, more seeds or a control make it more, and none of these may be less: a record that names a control
+    is not superseded by one that names none, or another. A record never supersedes itself, nor one of another
+    decision rule or protocol: chains that fell apart in cycle 0 have the same steps whatever would have followed.
+    This follows from the two records alone, so it is not written into one: naming the record that lay beside it
+    would make a record's bytes depend on what else a folder holds.
     """
+    if record.analysis.rule != other.analysis.rule:
+        return False
+    if other.control and (record.control is None or record.control.protocol != other.control.protocol):
+        return False
     chains = {line.seed: [step.key for step in line.lineage] for line in record.chains}
     continues = all(
         line.seed in chains and extends(chains[line.seed], [step.key for step in line.lineage]) for line in other.chains
     )
     ours, theirs = (one.protocol.model_dump(exclude={"name", "cycles"}) for one in (record, other))
-    return continues and ours == theirs and _extent(record) > _extent(other)
+    more, less = _extent(record), _extent(other)
+    return continues and ours == theirs and more != less and all(a >= b for a, b in zip(more, less, strict=True))
 
 
 def _extent(record: Record) -> tuple[int, int, bool]:

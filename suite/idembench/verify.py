@@ -185,6 +185,9 @@ def _samples(folder: Path, parsed: Record, line: ChainLine, check: Check) -> lis
 def _lineage(parsed: Record) -> Check:
     """Every key follows from the record's settings and the digests before it, every digest from its files."""
     check = Check(name="lineage")
+    check.expect("method_versions, one for each method", parsed.protocol.methods, sorted(parsed.method_versions))
+    if check.problems:
+        return check
     for line in parsed.chains:
         plan = Plan(
             subject=Subject(
