@@ -151,16 +151,14 @@ def cells(edition: Edition, *, models: dict[Form, str] | None = None) -> list[Ce
         )
     if models is None:
         return found
-    wanted = [arm for arm in edition.arms if _form(found, arm) in models]
+    # Arm by arm, each has a cell for every trait.
+    forms = [cell.protocol.form for cell in found[:: len(edition.traits)]]
     return [
         cell
-        for arm in wanted
-        for cell in _cells(edition.model_copy(update={"arms": [arm]}), model=models[_form(found, arm)])
+        for arm, form in zip(edition.arms, forms, strict=True)
+        if form in models
+        for cell in _cells(edition.model_copy(update={"arms": [arm]}), model=models[form])
     ]
-
-
-def _form(cells: list[Cell], arm: Arm) -> Form:
-    return next(cell.protocol.form for cell in cells if cell.protocol.name == arm.protocol)
 
 
 def _cells(edition: Edition, *, model: str | None) -> list[Cell]:

@@ -296,10 +296,11 @@ def _edition_cells(context: typer.Context, name: str, *, model: str | None, base
         if (source := context.get_parameter_source(key)) is not None and source.name != "DEFAULT"
     ]
     if fixed := sorted(set(given) - set(_OF_AN_EDITION)):
+        typed = {key.name: key.opts[0] for key in context.command.params}
         raise InputError(
             "An edition fixes everything but the model.",
-            expected=", ".join(f"--{key.replace('_', '-')}" for key in _OF_AN_EDITION[1:]),
-            found=", ".join(fixed),
+            expected=", ".join(typed[key] for key in _OF_AN_EDITION[1:]),
+            found=", ".join(typed[key] for key in fixed),
             where=f"--edition {name}",
             do="Leave them out, or run the baselines themselves.",
         )
