@@ -16,6 +16,7 @@ reason is the same as there: the response is steep (25 to 75 points within 6 exa
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
@@ -318,8 +319,8 @@ def _check(targets: Sequence[float], *, replicates: int, tolerance: float, most:
             found=str(replicates),
             where="--replicates",
         )
-    if not tolerance > 0:
-        raise InputError("The tolerance is not positive.", found=f"{tolerance:g}", where="--tolerance")
+    if not 0 < tolerance < math.inf:
+        raise InputError("The tolerance is not positive and finite.", found=f"{tolerance:g}", where="--tolerance")
     if most < 1:
         raise InputError("There is no dose to try.", expected="at least 1", found=str(most), where="--most")
     for override in overrides:

@@ -14,7 +14,7 @@
     └── Diverged            (caught) training or sampling fell apart; the seed is kept, marked as diverged
 
 An error says what happened, what was expected, what was found, where, and what to do. It knows
-nothing about how it is printed: `cli.py` renders it and turns its `exit_code` into the exit status.
+nothing about how it is printed: `cli/app.py` renders it and turns its `exit_code` into the exit status.
 """
 
 from __future__ import annotations

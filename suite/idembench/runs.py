@@ -1,7 +1,7 @@
 """From what a person asks for to records: baselines x traits x seeds, one record per baseline and trait.
 
-The API behind `idembench run`: every flag of the command is an argument here. Chains run one after the
-other; each record is written as soon as its last chain is done. Knows nothing about terminals.
+The API behind `idembench run` and, through `sweep.py` and `editions.py`, behind whatever makes records. `run` takes
+the chains of one cell one after the other; many at a time are `sweep.run_cells`. Knows nothing about terminals.
 """
 
 from __future__ import annotations
