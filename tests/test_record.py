@@ -189,20 +189,22 @@ def test_a_missing_record_says_where(tmp_path: Path) -> None:
 KEPT = (0.02, 0.8, 0.79, 0.8, 0.8)
 
 
-def story_of(name: str = "sft-reset", *, cycles: int = 2, seeds: tuple[int, ...] = (0, 1), **told: Any) -> Record:
+def story_of(
+    name: str = "sft-reset", *, cycles: int = 2, seeds: tuple[int, ...] = (0, 1), rule: str = "default", **told: Any
+) -> Record:
     """The record of a trait that stays, in a protocol called `sft-reset` whatever it is."""
     chosen = settings(name, cycles=cycles, questions=6).model_copy(update={"name": "sft-reset"})
     story = Story(trait=KEPT[: cycles + 2], seeds=seeds, **told)
-    return build_record(story, settings=chosen)[0]
+    return build_record(story, settings=chosen, rule=rule)[0]
 
 
-def with_control(cycles: int = 2) -> Record:
-    """The same beside an unseeded control."""
-    control = build_record(
-        Story(trait=(0.02,) * (cycles + 2), seeds=(0, 1)), settings=settings("sft-unseeded", cycles=cycles, questions=6)
-    )
+def with_control(name: str = "frozen", *, cycles: int = 2, seeds: tuple[int, ...] = (0, 1)) -> Record:
+    """The same beside a control, which is called after its baseline and digits of its own fingerprint."""
+    plain = settings(name, cycles=cycles, questions=6)
+    plain = plain.model_copy(update={"name": f"{name}+{plain.fingerprint[:6]}"})
+    control = build_record(Story(trait=KEPT[: cycles + 2], seeds=seeds), settings=plain)
     chosen = settings(cycles=cycles, questions=6)
-    return build_record(Story(trait=KEPT[: cycles + 2], seeds=(0, 1)), settings=chosen, control=control)[0]
+    return build_record(Story(trait=KEPT[: cycles + 2], seeds=seeds), settings=chosen, control=control)[0]
 
 
 def test_what_goes_further_supersedes() -> None:
@@ -229,9 +231,25 @@ def test_what_is_not_the_same_chain_supersedes_nothing() -> None:
         "more seeds of fewer cycles": story_of(cycles=1, seeds=(0, 1, 2)),
         "another mode": story_of("sft-continual", cycles=3, seeds=(0, 1, 2)),
         "a control": story_of("frozen", cycles=3, seeds=(0, 1, 2)),
+        "another rule": story_of(cycles=3, seeds=(0, 1, 2), rule="strict"),
     }
 
     assert dict.fromkeys(others, False) == {why: record.supersedes(one, first) for why, one in others.items()}
+
+
+def test_a_record_keeps_the_control_of_what_it_supersedes() -> None:
+    """Beside the same control more cycles and seeds supersede, under whatever fingerprint; without it or beside another, not."""
+    first = with_control()
+    further = {
+        "cycles": with_control(cycles=3),
+        "seeds": with_control(seeds=(0, 1, 2)),
+        "no control": story_of(cycles=3, seeds=(0, 1, 2)),
+        "another control": with_control("sft-shuffled", cycles=3),
+    }
+
+    assert {"cycles": True, "seeds": True, "no control": False, "another control": False} == {
+        why: record.supersedes(one, first) for why, one in further.items()
+    }
 
 
 @pytest.mark.parametrize("other", ["sft-continual", "frozen"])
