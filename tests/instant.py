@@ -118,6 +118,7 @@ class InstantSampler:
     lm: InstantLM
     form: Form = "dialogue"
     parameters: int = 7
+    special: tuple[str, ...] = ("<|begin|>", "<|end|>")
 
     def seed(self, seed: int) -> None:
         """Seed what is sampled next."""

@@ -115,6 +115,12 @@ def load(name: str) -> Edition:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ProtocolError("An edition is a mapping.", found=type(content).__name__, where=str(path))
+    if fixed := sorted({"name", "why"} & content.keys()):
+        raise ProtocolError(
+            "An edition's name is its file's, and why it exists is its first comment.",
+            found=", ".join(fixed),
+            where=str(path),
+        )
     try:
         return Edition.model_validate({**content, "name": name, "why": purpose(path)})
     except ValidationError as error:

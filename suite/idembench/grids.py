@@ -71,7 +71,7 @@ class Grid(Frozen):
         traits: Traits of the pack; all if None.
         models: Models; the pack's default if None.
         seeds: Chains per cell.
-        measurement: `quick` or `ranked`.
+        measurement: `quick` or `ranked`; each baseline's own, or `quick`, if None.
         rule: Decision rule by name.
         set: Values of each setting, crossed.
         cells: Settings that belong together.
@@ -86,7 +86,7 @@ class Grid(Frozen):
     traits: Annotated[list[Name], Field(min_length=1)] | None = None
     models: Annotated[list[Name], Field(min_length=1)] | None = None
     seeds: list[int]
-    measurement: Name = "quick"
+    measurement: Name | None = None
     rule: Name = "default"
     set: dict[Setting, Values] = Field(default_factory=dict)
     cells: Annotated[list[Annotated[dict[Setting, JsonValue], Field(min_length=1)]], Field(min_length=1)] | None = None

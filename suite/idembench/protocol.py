@@ -358,30 +358,36 @@ def load(
         UnknownNameError: If there is no such baseline or measurement.
         ProtocolError: If the file or an override does not hold; every problem is listed.
     """
-    shipped = baselines(pack)
-    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
-    if path is None:
-        raise UnknownNameError("baseline", name, shipped, where=f"baselines/{pack}")
+    path = _find(name, pack)
     if measurement is not None and measurement not in measurements:
         raise UnknownNameError("measurement", measurement, measurements, where=f"tasks/{pack}/pack.yaml")
-    content = {"pack": pack, **_read_protocol(path), "name": name.replace("/", "-") if name in shipped else path.stem}
-    sampling = content.get("sampling")
-    stop = sampling.get("stop", []) if isinstance(sampling, dict) else []
+    content = {
+        "pack": pack,
+        **_read_protocol(path),
+        "name": name.replace("/", "-") if name in baselines(pack) else path.stem,
+    }
     if measurement is not None or "measuring" not in content:
         measurement = measurement or DEFAULT_MEASUREMENT
-        content["measuring"] = {"stop": stop, **measurements[measurement], "name": measurement}
+        content["measuring"] = {**measurements[measurement], "name": measurement}
     given = any(override.partition("=")[0].strip() == "data.n_seed" for override in overrides)
     chosen = _choose_n_seed(content, trait, where=str(path), given=given)
-    plain = _validated(content, where=str(path)) if chosen else None
+    plain = _validated(_stopping(content), where=str(path)) if chosen else None
     for override in overrides:
         _apply(content, override)
     where = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
-    protocol = _validated(content, where=where)
+    protocol = _validated(_stopping(content), where=where)
     if protocol.pack != pack:
         raise ProtocolError("This protocol is for another pack.", expected=pack, found=protocol.pack, where=where)
     if plain is None or protocol.fingerprint != plain.fingerprint:
         protocol = protocol.model_copy(update={"name": f"{protocol.name}+{protocol.fingerprint[:6]}"})
     return protocol
+
+
+def _stopping(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with a measurement that stops where sampling does, unless it says where it stops itself."""
+    sampling, measuring = content.get("sampling"), content.get("measuring")
+    stop = sampling.get("stop", []) if isinstance(sampling, dict) else []
+    return {**content, "measuring": {"stop": stop, **measuring} if isinstance(measuring, dict) else measuring}
 
 
 def _read_protocol(path: Path, *, inner: bool = False) -> dict[str, Any]:
@@ -407,8 +413,44 @@ def _read_protocol(path: Path, *, inner: bool = False) -> dict[str, Any]:
         content = _over(_read_protocol(_neighbour(path, name), inner=True), content)
     if isinstance(seeding := content.get("seeding"), str):
         other = _read_protocol(_neighbour(path, seeding), inner=True)
+        if other.get("seeding") is not None:
+            raise ProtocolError(
+                "A protocol seeds as one does that has a seeding of its own.",
+                expected="a protocol whose cycle 0 learns as its later cycles do",
+                found=f"seeding: {seeding}",
+                where=str(path),
+                do="Name the protocol that that one seeds as.",
+            )
         content["seeding"] = {key: other[key] for key in Learning.model_fields if key in other}
     return content
+
+
+def own_settings(name: str, *, pack: str) -> set[str]:
+    """The dotted keys that a protocol's file puts over what it extends; none if it extends nothing.
+
+    Raises:
+        UnknownNameError: If there is no such baseline.
+        ProtocolError: If the file does not hold.
+    """
+    path = _find(name, pack)
+    content = read_yaml(path)
+    return _dotted(content) if isinstance(content, dict) and "extends" in content else set()
+
+
+def _dotted(content: Mapping[str, Any], prefix: str = "") -> set[str]:
+    return {
+        key
+        for name, value in content.items()
+        for key in (_dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}"})
+    }
+
+
+def _find(name: str, pack: str) -> Path:
+    shipped = baselines(pack)
+    path = Path(name) if name.endswith((".yaml", ".yml")) else shipped.get(name)
+    if path is None:
+        raise UnknownNameError("baseline", name, shipped, where=f"baselines/{pack}")
+    return path
 
 
 def _neighbour(path: Path, name: object) -> Path:

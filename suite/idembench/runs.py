@@ -122,6 +122,9 @@ def cells(
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
     """
+    for what, listed in (("baseline", baselines), ("trait", trait_names)):
+        if twice := sorted({name for name in listed if list(listed).count(name) > 1}):
+            raise InputError(f"A {what} is named twice.", found=", ".join(twice), do="Name each once.")
     headers = traits.load_pack(pack)
     if rule not in RULES:
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)
@@ -130,7 +133,7 @@ def cells(
     names = [headers.trait(name).name for name in (trait_names or headers.traits)]
     judge = judges.get(headers.judge)
 
-    def settings(baseline: str, trait: str) -> Protocol:
+    def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
         loaded = protocol.load(
             baseline,
             pack=pack,
@@ -159,7 +162,9 @@ def cells(
     def beside(one: Protocol, trait: str) -> Cell | None:
         if control is None:
             return None
-        against = settings(control, trait)
+        # What a control says itself is what makes it one: an override of the arm leaves that alone.
+        own = protocol.own_settings(control, pack=pack)
+        against = settings(control, trait, [o for o in overrides if o.partition("=")[0].strip() not in own])
         _check_control(one, against)
         return cell(against, trait, None)
 
@@ -169,6 +174,10 @@ def cells(
 
 def _check_control(one: Protocol, against: Protocol) -> None:
     """Refuse a control whose scores could not be set beside the chains' own, before anything is trained."""
+    if one.fingerprint == against.fingerprint:
+        raise InputError(
+            "A protocol cannot be its own control.", found=against.name, do="See `idembench ls baselines`."
+        )
     for name in ("form", "cycles", "measuring"):
         expected, found = getattr(one, name), getattr(against, name)
         if expected != found:

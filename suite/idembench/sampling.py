@@ -51,6 +51,11 @@ class Sampler(Protocol):
         """What it is given: turns of a dialogue, or documents to continue."""
         ...
 
+    @property
+    def special(self) -> tuple[str, ...]:
+        """Strings that its tokenizer reads as something else than text."""
+        ...
+
     def seed(self, seed: int) -> None:
         """Seed what is sampled next."""
         ...
@@ -224,6 +229,10 @@ class _HfSampler:
     lm: Any
     parameters: int
     form: Form
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        return tuple(self.lm.tokenizer.all_special_tokens)
 
     def seed(self, seed: int) -> None:
         import torch

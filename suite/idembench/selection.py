@@ -63,6 +63,7 @@ class Selector:
         if not drawn:
             rows, facts = self._chosen(own)
         if self.protocol.control == "shuffled" and not drawn:
+            # A plain permutation: about one answer a cycle stays where it was.
             order = np.random.default_rng(self.seed).permutation(len(rows))
             rows = [replace(row, response=rows[i].response) for row, i in zip(rows, order, strict=True)]
         if rejected is not None:

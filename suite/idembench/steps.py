@@ -15,7 +15,8 @@ measured. The same walk serves the chain, which makes the steps, and the verifie
 record's keys follow from what the record says. The only module that knows about cycles. Knows nothing about how a step is carried out.
 
 The protocol's fingerprint is deliberately no input: two protocols that agree on a step share it, which is
-why reset and continual chains train one cycle 0 between them, and all of them sample one set of rejected answers.
+why reset and continual chains train one cycle 0 between them, and those that let the base model lose sample its
+answers once.
 """
 
 from __future__ import annotations

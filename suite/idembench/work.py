@@ -173,24 +173,33 @@ class Worker:
         return self._spec.pack.draw_prompts(cycle=step.inputs["slice"], n=step.inputs["n"], seed=self._spec.seed)
 
     def _answer(self, step: Step, adapter: Sealed | None, asked: list[tuple[str, str]], out: Path) -> dict[str, Any]:
-        """Answer (id, prompt) pairs; empty answers are counted and left out."""
+        """Answer (id, prompt) pairs; empty answers are counted and left out, and so are unreadable documents.
+
+        A document that spells a special token would be read as holding that token: the study's documents gathered
+        such markers over the cycles (protocol.md, section 1.2). They are a fact only where there are any.
+        """
         sampler = self._sampler(adapter)
         before = sampler.tokens()
         answers = sampling.answer(
             sampler, [prompt for _, prompt in asked], self._spec.protocol.sampling, seed=step.inputs["seed"]
         )
-        rows = [
+        said = [
             Example(id=name, prompt=prompt, response=answer.text.strip() if sampler.form == "document" else answer.text)
             for (name, prompt), answer in zip(asked, answers, strict=True)
             if answer.text.strip()
         ]
-        if not rows:
+        if not said:
             raise Diverged("All sampled answers are empty.", found=f"{len(answers)} answers")
+        document = sampler.form == "document"
+        rows = [row for row in said if not (document and any(mark in row.response for mark in sampler.special))]
+        if not rows:
+            raise Diverged("All sampled documents spell special tokens.", found=f"{len(said)} documents")
         _write_rows(out, rows)
         return {
             "asked": len(asked),
             "rows": len(rows),
-            "empty": len(asked) - len(rows),
+            "empty": len(asked) - len(said),
+            **({"unreadable": len(said) - len(rows)} if len(rows) < len(said) else {}),
             "truncated": sum(answer.truncated for answer in answers),
             "repetition": round(sum(companions.repetition(row.response) for row in rows) / len(rows), 6),
             "tokens": sampler.tokens() - before,

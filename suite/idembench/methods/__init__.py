@@ -155,7 +155,9 @@ def settle(protocol: ProtocolSettings) -> ProtocolSettings:
         changes["seeding"] = _settled(protocol.seeding, protocol)
     if protocol.mode == "continual" and protocol.control not in ("unseeded", "frozen"):
         _check_continued(protocol)
-    return protocol.model_copy(update=changes)
+    settled = protocol.model_copy(update=changes)
+    plain, plus, _ = protocol.name.partition("+")
+    return settled.model_copy(update={"name": f"{plain}+{settled.fingerprint[:6]}"}) if plus else settled
 
 
 def _check_continued(protocol: ProtocolSettings) -> None:
