@@ -112,7 +112,7 @@ def test_a_fresh_process_gives_the_same_bytes(finished: tuple[Path, runs.Finishe
     """Another process, with other hash seeds and another working directory, gives the same record byte for byte."""
     code = "import sys, instant, pathlib; instant.run_cell(instant.make_cell(), pathlib.Path(sys.argv[1]))"
     process = fresh_python(code, str(tmp_path), cwd="/", environment={"PYTHONHASHSEED": "7"})
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     (folder,) = files.find_records(tmp_path / "results")
 
     assert process.returncode == 0
@@ -712,7 +712,7 @@ def test_two_runs_of_one_chain_do_not_mix(finished: tuple[Path, runs.Finished], 
     assert process.stdout.readline() == "training 0\n"
     with pytest.raises(BusyError, match="Another process"):
         run_cell(make_cell(), tmp_path)
-    process.communicate("\n\n\n", timeout=120)
+    process.communicate("\n\n\n", timeout=600)
     done = run_cell(make_cell(), tmp_path)
 
     assert process.returncode == 0
@@ -732,7 +732,7 @@ def test_chains_that_share_a_step_wait_for_it(tmp_path: Path) -> None:
     release.start()
     done = run_cell(make_cell("sft-continual"), tmp_path, engine=engine, observer=observer)
     release.join()
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
 
     assert process.returncode == 0
     assert ("started", "train", "c0") in observer.events
