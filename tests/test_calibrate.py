@@ -469,7 +469,10 @@ def test_a_level_out_of_reach_exits_zero_and_says_so(say: Callable[..., Said], t
 
     assert 0 == said.code, said.err
     assert "The curve never reaches 75; highest" in said.out
-    assert "# no n_seed brings cycle 0 near 75 of 100" in said.out
+    assert "# no n_seed is shown to bring cycle 0 near 75 of 100" in said.out
+    assert (
+        f"There are {len(load_pack('toyland').trait('sycophancy').demonstrations)} demonstrations: --most" in said.out
+    )
     assert "Next:" not in said.err
 
 

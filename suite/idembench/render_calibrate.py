@@ -105,6 +105,8 @@ def remarks(done: Calibration, curve: Curve) -> list[str]:
         said.append(
             f"At {', '.join(wide)} the interval is wider than the tolerance: more --replicates would narrow it."
         )
+    if curve.top < curve.pool and any(answer.outcome == "unreached" for answer in curve.answers):
+        said.append(f"There are {curve.pool} demonstrations: --most may go beyond {curve.top}.")
     if curve.pool < done.most:
         said.append(f"The pool ends at {curve.pool} demonstrations, before the {done.most} that were allowed.")
     said += [f"n_seed {dose.n_seed} is not used: {_why(done, dose)}." for dose in curve.every if not dose.usable]
@@ -128,7 +130,7 @@ def yaml_line(done: Calibration, target: float) -> str:
         if answer.target == target and answer.chosen is not None and answer.outcome != "found"
     ]
     if not found:
-        return f"# no n_seed brings cycle 0 near {target:g} of 100"
+        return f"# no n_seed is shown to bring cycle 0 near {target:g} of 100"
     beside = "; ".join([f"cycle 0 near {target:g}", *off, *([f"none for {', '.join(without)}"] if without else [])])
     inner = ", ".join(f"{trait}: {dose}" for trait, dose in found.items())
     return f"data: {{n_seed: {{{inner}}}}}  # {beside}"
