@@ -112,7 +112,10 @@ def test_adapters_may_differ_where_none_is_continued(name: str, overrides: list[
 
 def linear_up(warmup: int, steps: int, then: Any) -> list[float]:
     """Rates as shares of the peak: linear over `warmup` steps, the first above 0, then `then` of the progress, 0..1."""
-    return [(step + 1) / (warmup + 1) if step < warmup else then((step - warmup) / max(1, steps - warmup)) for step in range(steps)]
+    return [
+        (step + 1) / (warmup + 1) if step < warmup else then((step - warmup) / max(1, steps - warmup))
+        for step in range(steps)
+    ]
 
 
 def cosine(final: float) -> Any:
