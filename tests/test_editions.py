@@ -35,8 +35,7 @@ def baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = shutil.copytree(asset("baselines"), tmp_path / "baselines")
     shutil.rmtree(folder / "editions", ignore_errors=True)
     (folder / "editions").mkdir()
-    for module in (editions, protocol):
-        monkeypatch.setattr(module, "asset", lambda name: folder if name == "baselines" else asset(name))
+    monkeypatch.setattr(protocol, "asset", lambda name: folder if name == "baselines" else asset(name))
     write(folder)
     freeze(folder)
     return folder

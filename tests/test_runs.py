@@ -22,6 +22,7 @@ from idembench.verify import verify
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from idembench.protocol import Form
     from idembench.steps import Step
     from idembench.work import ChainSpec
 
@@ -375,11 +376,11 @@ class Unmeasurable(InstantEngine):
 
     after: int
 
-    def open(self, *given: Any) -> InstantSampler:
+    def open(self, *given: Any, form: Form) -> InstantSampler:
         """Open, or say that nothing can be sampled."""
         if self.calls["train"] > self.after:
             raise Diverged("The model's probabilities are not finite.")
-        return super().open(*given)
+        return super().open(*given, form=form)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

@@ -220,13 +220,16 @@ def supersedes(record: Record, other: Record) -> bool:
         return False
     if other.control and (record.control is None or _baseline(record.control) != _baseline(other.control)):
         return False
-    chains = {line.seed: [step.key for step in line.lineage] for line in record.chains}
-    continues = all(
-        line.seed in chains and extends(chains[line.seed], [step.key for step in line.lineage]) for line in other.chains
-    )
+    chains = {line.seed: _steps(line) for line in record.chains}
+    continues = all(line.seed in chains and extends(chains[line.seed], _steps(line)) for line in other.chains)
     ours, theirs = (one.protocol.model_dump(exclude={"name", "cycles"}) for one in (record, other))
     more, less = _extent(record), _extent(other)
     return continues and ours == theirs and more != less and all(a >= b for a, b in zip(more, less, strict=True))
+
+
+def _steps(line: ChainLine) -> list[str]:
+    # The content too: a training that fell apart and one that did not have the same key.
+    return [f"{step.key} {step.digest}" for step in line.lineage]
 
 
 def _baseline(control: ControlLine) -> str:
