@@ -355,7 +355,7 @@ def test_json_is_all_there_is_on_stdout(say: Callable[..., Said], done: Path, re
     assert [0, 1] == read["run"][0]["seeds"]
     assert record == read["show"]
     assert [True] == [report["ok"] for report in read["verify"]]
-    assert ["models", "traits", "baselines", "grids", "records"] == list(read["ls"])
+    assert ["models", "traits", "baselines", "grids", "editions", "records"] == list(read["ls"])
     assert {} == read["store verify"]
 
 

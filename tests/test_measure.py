@@ -144,7 +144,7 @@ def test_more_questions_than_there_are_is_an_error(field: str, form: Form) -> No
 
 
 def test_the_shipped_measurements_can_be_asked() -> None:
-    """Both measurements of the pack fit its files; `quick` gives 200 responses a checkpoint and `ranked` 1,000."""
+    """Both measurements of the pack fit its files; `quick` gives 200 responses a checkpoint and `ranked` 500."""
     sizes = {}
     for name, settings in pack().measurements.items():
         chosen = Measuring(name=name, **settings)
@@ -154,7 +154,7 @@ def test_the_shipped_measurements_can_be_asked() -> None:
 
             assert (chosen.questions, chosen.neutral_questions) == (len(own), len(neutral))
 
-    assert {"quick": 200, "ranked": 1000} == sizes
+    assert {"quick": 200, "ranked": 500} == sizes
 
 
 def test_the_protocol_s_measuring_is_what_is_asked() -> None:

@@ -625,7 +625,7 @@ STOPPED = {**BASELINE["sampling"], "stop": ["\n"]}
         ({**FRESH, "data": {**DATA, "coherence_filter": 0}}, "samples nothing"),
         (DOCUMENT, "sampling.stop"),
         (
-            {**DOCUMENT, "sampling": STOPPED, "measuring": {**MEASUREMENTS["quick"], "name": "mine"}},
+            {**DOCUMENT, "sampling": STOPPED, "measuring": {**MEASUREMENTS["quick"], "stop": [], "name": "mine"}},
             "sampling.stop",
         ),
     ],
