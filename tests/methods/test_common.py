@@ -42,14 +42,19 @@ def load(name: str, *overrides: str) -> Protocol:
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "pairs"),
-    [("sft", "dialogue", False), ("rft", "dialogue", False), ("dpo", "dialogue", True), ("sdf", "document", False)],
+    ("name", "version", "form", "pairs"),
+    [
+        ("sft", 2, "dialogue", False),
+        ("rft", 1, "dialogue", False),
+        ("dpo", 1, "dialogue", True),
+        ("sdf", 1, "document", False),
+    ],
 )
-def test_methods_are_found_by_name(name: str, form: str, *, pairs: bool) -> None:
+def test_methods_are_found_by_name(name: str, version: int, form: str, *, pairs: bool) -> None:
     """Every method is installed under its name, with what it learns from and a version that is part of every key."""
     method = methods.get(name)
 
-    assert (name, 2, form, pairs) == (method.name, method.version, method.form, method.pairs)
+    assert (name, version, form, pairs) == (method.name, method.version, method.form, method.pairs)
     assert name in methods.available()
 
 
