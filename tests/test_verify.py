@@ -122,7 +122,10 @@ def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[
         case ("model" | "protocol", "name"):
             return ["path below records/"]
         case ("protocol", *_):
-            return ["protocol_fingerprint", dotted]
+            above = ".".join(map(str, path[:-1]))
+            # A validator of the whole protocol names the field from there, one of a part from the part.
+            whole = f"protocol: Value error, {'.'.join(map(str, path[1:]))}"
+            return ["protocol_fingerprint", dotted, f"{above}: Value error, {path[-1]}", whole]
         case ("execution" | "step_versions" | "method_versions" | "trait" | "data", *_):
             return ["key: expected", dotted]
         case ("model", *_):
