@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -123,14 +122,14 @@ def test_what_uses_records_loads_no_torch(done: Path, statement: str) -> None:
 
 @pytest.mark.parametrize("command", [["--help"], ["ls"], ["ls", "baselines"], ["--version"]])
 def test_light_commands_take_half_a_second(command: list[str]) -> None:
-    """`--help`, `ls` and `--version` take under 0.5 s of processor time, the median of three."""
+    """`--help`, `ls` and `--version` take under 0.5 s of processor time: the least of three, since neighbours only add."""
     taken = []
     for _ in range(3):
         ended, seconds = child(Path(sys.executable).with_name("idembench"), *command)
         assert ended.returncode == 0, ended.stderr
         taken.append(seconds)
 
-    assert statistics.median(taken) < 0.5
+    assert min(taken) < 0.5
 
 
 def test_the_console_script_exits_as_the_checks_say(results: Path) -> None:

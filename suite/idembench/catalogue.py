@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from idembench import grids, models, protocol, traits
-from idembench.errors import IdembenchError
-from idembench.files import RECORD, find_records, read_json
+from idembench import models, protocol, traits
+from idembench.files import RECORD, find_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,7 @@ def catalogue(results: Path, *, records: bool = True) -> dict[str, list[dict[str
             for name, path in protocol.baselines(pack.name).items()
         ],
         "grids": [
-            {"name": grid.name, "pack": grid.pack, "why": grid.why, "variants": len(grid.variants)}
-            for grid in map(grids.load, grids.shipped())
+            {"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files("grids").items()
         ],
         "editions": [
             {"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files("editions").items()
@@ -44,9 +43,9 @@ def catalogue(results: Path, *, records: bool = True) -> dict[str, list[dict[str
 
 
 def _line(folder: Path) -> dict[str, Any]:
-    """One record's headings, read as plain JSON: checking a record in full is `verify`'s business."""
+    """One record's headings, read as plain JSON: checking a record is `verify`'s business."""
     try:
-        read = read_json(folder / RECORD)
+        read = json.loads((folder / RECORD).read_bytes())
         return {
             "path": str(folder),
             "model": read["model"]["name"],
@@ -56,5 +55,7 @@ def _line(folder: Path) -> dict[str, Any]:
             "seeds": [line["seed"] for line in read["chains"]],
             "headline": read["analysis"]["headline"],
         }
-    except (IdembenchError, KeyError, TypeError) as error:
-        return {"path": str(folder), "error": error.what if isinstance(error, IdembenchError) else "not a record"}
+    except OSError as error:
+        return {"path": str(folder), "error": f"A file cannot be read. ({error.strerror})"}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {"path": str(folder), "error": "not a record"}

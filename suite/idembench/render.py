@@ -279,9 +279,7 @@ def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
             cells = [f"{row['pack']}/{row['name']}", row["definition"]]
         case "baselines":
             cells = [row["name"], f"{row['pack']}: {row['why']}"]
-        case "grids":
-            cells = [row["name"], f"{row['pack']}, {row['variants']} variants: {row['why']}"]
-        case "editions":
+        case "grids" | "editions":
             cells = [row["name"], row["why"]]
         case _ if "error" in row:
             cells = [row["path"], f"cannot be read: {row['error']}"]
