@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
 
 from idembench import models, protocol, traits
 from idembench.files import RECORD, find_records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 
-def catalogue(results: Path, *, records: bool = True) -> dict[str, list[dict[str, Any]]]:
-    """Everything installed, and the records below `results`.
+KINDS = ("models", "traits", "baselines", "grids", "editions", "records")
+
+
+def catalogue(results: Path, *, kinds: Collection[str] = KINDS) -> dict[str, list[dict[str, Any]]]:
+    """Everything installed, and the records below `results`; only what is asked for is read.
 
     Args:
         results: A results folder; it need not exist.
-        records: Whether to read the records, which takes longest.
+        kinds: Some of `KINDS`.
     """
-    packs = [traits.load_pack(name) for name in traits.packs()]
-    return {
-        "models": [{"name": name} for name in models.embedded()],
-        "traits": [
+    listed: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "models": lambda: [{"name": name} for name in models.embedded()],
+        "traits": lambda: [
             {"pack": pack.name, "name": trait.name, "task": trait.task, "definition": trait.definition}
-            for pack in packs
+            for pack in map(traits.load_pack, traits.packs())
             for trait in pack.traits.values()
         ],
-        "baselines": [
-            {"pack": pack.name, "name": name, "why": protocol.purpose(path)}
-            for pack in packs
-            for name, path in protocol.baselines(pack.name).items()
+        "baselines": lambda: [
+            {"pack": pack, "name": name, "why": protocol.purpose(path)}
+            for pack in traits.packs()
+            for name, path in protocol.baselines(pack).items()
         ],
-        "grids": [
-            {"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files("grids").items()
-        ],
-        "editions": [
-            {"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files("editions").items()
-        ],
-        "records": [_line(folder) for folder in find_records(results)] if records else [],
+        "grids": lambda: _files("grids"),
+        "editions": lambda: _files("editions"),
+        "records": lambda: [_line(folder) for folder in find_records(results)],
     }
+    return {kind: make() for kind, make in listed.items() if kind in kinds}
+
+
+def _files(folder: str) -> list[dict[str, Any]]:
+    return [{"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files(folder).items()]
 
 
 def _line(folder: Path) -> dict[str, Any]:
     """One record's headings, read as plain JSON: checking a record is `verify`'s business."""
     try:
-        read = json.loads((folder / RECORD).read_bytes())
+        read = from_json((folder / RECORD).read_bytes())
         return {
             "path": str(folder),
             "model": read["model"]["name"],

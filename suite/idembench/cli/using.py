@@ -36,8 +36,7 @@ def list_(
     """List models, traits, baselines, grids, editions and records."""
     from idembench import catalogue, render
 
-    listed = catalogue.catalogue(results, records=what in (Listing.all, Listing.records))
-    shown = listed if what is Listing.all else {what.value: listed[what.value]}
+    shown = catalogue.catalogue(results, kinds=catalogue.KINDS if what is Listing.all else [what.value])
     print_json(shown) if as_json else render.catalogue(shown)
 
 
