@@ -359,8 +359,6 @@ def load(
         ProtocolError: If the file or an override does not hold; every problem is listed.
     """
     path = _find(name, pack)
-    if measurement is not None and measurement not in measurements:
-        raise UnknownNameError("measurement", measurement, measurements, where=f"tasks/{pack}/pack.yaml")
     content = {
         "pack": pack,
         **_read_protocol(path),
@@ -368,6 +366,8 @@ def load(
     }
     if measurement is not None or "measuring" not in content:
         measurement = measurement or DEFAULT_MEASUREMENT
+        if measurement not in measurements:
+            raise UnknownNameError("measurement", measurement, measurements, where=f"tasks/{pack}/pack.yaml")
         content["measuring"] = {**measurements[measurement], "name": measurement}
     given = any(override.partition("=")[0].strip() == "data.n_seed" for override in overrides)
     chosen = _choose_n_seed(content, trait, where=str(path), given=given)
