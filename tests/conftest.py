@@ -13,6 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import logging
 
 import hypothesis
+from saying import say
+
+__all__ = ["say"]
 
 hypothesis.settings.register_profile("idembench", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("idembench")

@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import random
 import shlex
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from instant import InstantEngine, InstantLM, InstantSampler, answer
 from troubled import Watch
 
-from idembench import calibrate, cli, protocol, runs, sweep
+from idembench import calibrate, protocol, runs, sweep
 from idembench.errors import DataError, InputError, ProtocolError
 from idembench.files import canonical_json, derive_seed, sha256_bytes
 from idembench.traits import load_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from saying import Said
 
     from idembench.calibrate import Calibration
     from idembench.methods import Job
@@ -355,32 +356,6 @@ def test_a_protocol_without_a_number_for_a_trait_can_be_calibrated_for_it(tmp_pa
 
 
 # -- the command ----------------------------------------------------------------------------------
-
-
-class Said(NamedTuple):
-    """What one command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Said]]:
-    """Run one command in this process, as the console script does."""
-
-    def run(*arguments: object) -> Said:
-        with monkeypatch.context() as context:
-            context.setattr(sys, "argv", ["idembench", *map(str, arguments)])
-            code = 0
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return run
 
 
 def command(made: Path, out: Path, *more: object) -> list[object]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from instant import SMALL, InstantEngine, Quiet
@@ -23,37 +23,10 @@ from idembench.files import RECORD, canonical_json, sha256_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from saying import Said
+
 HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "datasets", "accelerate"}
 FLAGS = tuple(part for setting in SMALL for part in ("--set", setting))
-
-
-class Said(NamedTuple):
-    """What one command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run one command in this process, as the console script does."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object, **environment: object) -> Said:
-        with monkeypatch.context() as context:
-            context.setattr(sys, "argv", ["idembench", *map(str, arguments)])
-            for name, value in environment.items():
-                context.setenv(name, str(value))
-            code = 0
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

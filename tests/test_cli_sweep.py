@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from instant import SMALL, InstantEngine
 from troubled import Watch
 
-from idembench import cli, grids, sweep
+from idembench import grids, sweep
 from idembench.files import available_cores, find_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from saying import Said
 
 TOGETHER = "\n".join(
     f"    {key}: {value}" for key, value in (setting.split("=") for setting in SMALL) if "sampled" not in key
@@ -32,32 +33,6 @@ set:
   data.n_sampled: [12, 14]
 plot: {{x: data.n_sampled, y: drift}}
 """
-
-
-class Said(NamedTuple):
-    """What one command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run one command in this process, as the console script does."""
-
-    def run(*arguments: object) -> Said:
-        with monkeypatch.context() as context:
-            context.setattr(sys, "argv", ["idembench", *map(str, arguments)])
-            code = 0
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

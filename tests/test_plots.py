@@ -7,7 +7,7 @@ import subprocess
 import sys
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pytest
@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from troubled import Watch
 
-from idembench import cli, grids, plots, sweep
+from idembench import grids, plots, sweep
 from idembench.errors import EnvironmentProblem, InputError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from saying import Said
 
     from idembench.record import Record
     from idembench.sweep import GridCell
@@ -358,32 +359,6 @@ def test_parted_places_keep_order_distance_and_centre(places: list[float], gap: 
 
 
 # -- the command ----------------------------------------------------------------------------------
-
-
-class Said(NamedTuple):
-    """What one command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run one command in this process, as the console script does."""
-
-    def run(*arguments: object) -> Said:
-        with monkeypatch.context() as context:
-            context.setattr(sys, "argv", ["idembench", *map(str, arguments)])
-            code = 0
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

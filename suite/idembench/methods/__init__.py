@@ -12,6 +12,7 @@ through the entry-point group `idembench.methods`. Only this folder knows TRL.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -71,7 +72,7 @@ class Job:
     seed: int
 
 
-class Method:
+class Method(ABC):
     """What a finetuning method must be.
 
     Attributes:
@@ -89,11 +90,12 @@ class Method:
     Settings: ClassVar[type[Frozen]] = NoSettings
 
     def check(self, training: Training) -> None:
-        """Refuse hyper-parameters that this method has no use for; asked before anything is made.
+        """Refuse hyper-parameters that this method has no use for, by default none; asked before anything is made.
 
         Raises:
             ProtocolError: If there are such.
         """
+        del training
 
     def select(
         self, candidates: Sequence[Sequence[Example]], settings: Mapping[str, Any], scorer: Scorer
@@ -108,6 +110,7 @@ class Method:
         del settings, scorer
         return [answers[0] for answers in candidates]
 
+    @abstractmethod
     def train(self, job: Job, out: Path, timers: Timers) -> dict[str, Any]:
         """Write the generation into `out` and return facts about the training, as JSON.
 
@@ -116,7 +119,6 @@ class Method:
         Raises:
             Diverged: If the loss or the weights stop being finite.
         """
-        raise NotImplementedError
 
 
 @cache
