@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from idembench import judges, protocol, record, traits
+from idembench import judges, protocol_files, record, traits
 from idembench.files import (
     FileEntry,
     canonical_json,
@@ -74,7 +74,7 @@ def settings(
     pack = traits.load_pack("toyland")
     sizes = [f"cycles={cycles}", f"measuring.questions={questions}", "measuring.neutral_questions=10"]
     sizes += ["data.n_sampled=64"]
-    made = protocol.load(
+    made = protocol_files.load(
         name,
         pack="toyland",
         measurements=pack.measurements,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
 
-from idembench import judges, methods, protocol, runs, traits
+from idembench import judges, methods, protocol, protocol_files, runs, traits
 from idembench.errors import Diverged
 from idembench.files import FileEntry, canonical_json, derive_seed, sha256_bytes
 from idembench.models import Model
@@ -210,7 +210,7 @@ def make_protocol(baseline: str = "sft-reset", *overrides: str, trait: str = "sy
     """A shipped baseline (or a YAML file) made small; unseeded it stays without demonstrations."""
     sizes = [size for size in SMALL if not ("unseeded" in baseline and size.startswith("data.n_seed"))]
     return methods.settle(
-        protocol.load(
+        protocol_files.load(
             baseline,
             pack="toyland",
             measurements=pack().measurements,

@@ -13,7 +13,7 @@ import yaml
 from instant import InstantEngine, InstantLM, InstantSampler, answer
 from troubled import Watch
 
-from idembench import calibrate, protocol, runs, sweep
+from idembench import calibrate, protocol, runs, shipped, sweep
 from idembench.errors import DataError, InputError, ProtocolError
 from idembench.files import canonical_json, derive_seed, sha256_bytes
 from idembench.traits import load_pack
@@ -221,7 +221,7 @@ def test_a_file_is_named_by_its_stem(made: tuple[Path, Calibration, Dosed, Round
     """Where a protocol file lies does not change the document."""
     place, _, _, _ = made
     path = tmp_path / "mine.yaml"
-    path.write_text(protocol.baselines("toyland")["sft-reset"].read_text())
+    path.write_text(shipped.baselines("toyland")["sft-reset"].read_text())
 
     done = calibrated(place, baseline=str(path))
 
@@ -344,7 +344,7 @@ def test_targets_that_are_no_numbers_are_refused(text: str) -> None:
 
 def test_a_protocol_without_a_number_for_a_trait_can_be_calibrated_for_it(tmp_path: Path) -> None:
     """Where a file gives `n_seed` trait by trait, a trait that it lacks needs --set, and a calibration sets it."""
-    plain = yaml.safe_load(protocol.baselines("toyland")["sft-reset"].read_text())
+    plain = yaml.safe_load(shipped.baselines("toyland")["sft-reset"].read_text())
     plain["data"]["n_seed"] = {"bliss": 40}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(plain).replace("0.002", "2e-3"))
@@ -394,7 +394,7 @@ def test_a_pasted_line_makes_a_protocol(
     place, done, _, _ = made
     said = say(*command(place, tmp_path / "out"))
     path = tmp_path / "mine.yaml"
-    (tmp_path / "sft-reset.yaml").write_text(protocol.baselines("toyland")["sft-reset"].read_text())
+    (tmp_path / "sft-reset.yaml").write_text(shipped.baselines("toyland")["sft-reset"].read_text())
     path.write_text("extends: sft-reset\n" + [line for line in said.out.splitlines() if line.startswith("data:")][-1])
 
     cells = runs.cells([str(path)], trait_names=["sycophancy", "bliss"])

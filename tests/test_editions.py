@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from idembench import editions, models, protocol, traits
+from idembench import editions, models, shipped, traits
 from idembench.errors import InputError, ProtocolError, UnknownNameError
 from idembench.files import asset
 
@@ -35,7 +35,7 @@ def baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = shutil.copytree(asset("baselines"), tmp_path / "baselines")
     shutil.rmtree(folder / "editions", ignore_errors=True)
     (folder / "editions").mkdir()
-    monkeypatch.setattr(protocol, "asset", lambda name: folder if name == "baselines" else asset(name))
+    monkeypatch.setattr(shipped, "asset", lambda name: folder if name == "baselines" else asset(name))
     write(folder)
     freeze(folder)
     return folder
@@ -59,7 +59,7 @@ def freeze(folder: Path, **changes: Any) -> str:
 # -- shipped --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", editions.shipped())
+@pytest.mark.parametrize("name", shipped.files("editions"))
 def test_a_shipped_edition_is_what_it_was_frozen_as(name: str) -> None:
     """Everything that a shipped edition names resolves here to what its fingerprint says, on the pack's own models."""
     edition = editions.load(name)
@@ -167,7 +167,8 @@ def test_changed_data_are_noticed(baselines: Path, tmp_path: Path, monkeypatch: 
     del baselines
     edition = editions.load("small-1")
     tasks = shutil.copytree(asset("tasks"), tmp_path / "tasks")
-    monkeypatch.setattr(traits, "asset", lambda name: tasks if name == "tasks" else asset(name))
+    for module in (traits, shipped):
+        monkeypatch.setattr(module, "asset", lambda name: tasks if name == "tasks" else asset(name))
     monkeypatch.setattr(runs, "_pack", traits.load_pack)
     assert editions.cells(edition)
     with (tasks / "toyland" / "bliss" / "documents.jsonl").open("a") as file:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from idembench import grids, protocol, sweep
+from idembench import grids, protocol_files, shipped, sweep
 from idembench.catalogue import catalogue
 from idembench.errors import IdembenchError, InputError, ProtocolError, UnknownNameError
 
@@ -55,9 +55,9 @@ def test_grids_are_listed_and_are_no_baselines() -> None:
     """`ls` knows every shipped grid with its purpose, and takes none for a pack's protocol."""
     listed = catalogue(Path("nowhere"), kinds=["grids", "baselines"])
 
-    assert sorted(grids.shipped()) == [row["name"] for row in listed["grids"]]
+    assert sorted(shipped.files("grids")) == [row["name"] for row in listed["grids"]]
     assert all(row["why"] for row in listed["grids"])
-    assert set() == set(grids.shipped()) & {row["name"] for row in listed["baselines"]}
+    assert set() == set(shipped.files("grids")) & {row["name"] for row in listed["baselines"]}
 
 
 # -- what a file means ----------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_a_value_reaches_the_protocol_as_it_is(value: object) -> None:
     (override,) = variant.overrides
     content: dict[str, Any] = {}
 
-    protocol._apply(content, override)
+    protocol_files._apply(content, override)
 
     assert json.dumps({"k": value}) == json.dumps(content)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from idembench import methods, protocol, traits
+from idembench import methods, protocol_files, shipped, traits
 from idembench.errors import ProtocolError, UnknownNameError
 from idembench.protocol import Execution, Protocol
 
@@ -40,7 +40,7 @@ def load(
     name: str = "sft-reset", *overrides: str, measurement: str | None = "quick", trait: str = "sycophancy"
 ) -> Protocol:
     """Load a protocol of the embedded pack."""
-    return protocol.load(
+    return protocol_files.load(
         name,
         pack="toyland",
         measurements=MEASUREMENTS,
@@ -61,7 +61,7 @@ def settings(model: type[BaseModel], place: str = "") -> list[str]:
     """Every setting of a protocol by its dotted path; of an optional part, its settings and not its absence."""
     found = []
     for name, field in model.model_fields.items():
-        inner = [kind for kind in protocol._kinds(field.annotation) if issubclass(kind, BaseModel)]
+        inner = [kind for kind in protocol_files._kinds(field.annotation) if issubclass(kind, BaseModel)]
         for kind in inner:
             found += settings(kind, f"{place}{name}.")
         if not inner:
@@ -72,10 +72,10 @@ def settings(model: type[BaseModel], place: str = "") -> list[str]:
 def all_traits(name: str) -> list[Protocol]:
     """A shipped protocol of the embedded pack as it is for each trait it has demonstrations for, checked by its method."""
     pack = traits.load_pack("toyland")
-    given = protocol._read_protocol(protocol.baselines("toyland")[name])["data"]["n_seed"]
+    given = protocol_files._read_protocol(shipped.baselines("toyland")[name])["data"]["n_seed"]
     return [
         methods.settle(
-            protocol.load(name, pack="toyland", measurements=pack.measurements, measurement=None, trait=trait)
+            protocol_files.load(name, pack="toyland", measurements=pack.measurements, measurement=None, trait=trait)
         )
         for trait in pack.traits
         if isinstance(given, int) or trait in given
@@ -85,7 +85,7 @@ def all_traits(name: str) -> list[Protocol]:
 # -- shipped --------------------------------------------------------------------------------------
 
 
-ALL = sorted(protocol.baselines("toyland"))
+ALL = sorted(shipped.baselines("toyland"))
 RESET = [name for name in ALL if name.endswith("-reset") and name.replace("-reset", "-continual") in ALL]
 CONTROLS = [name for name in ALL if all_traits(name)[0].control is not None]
 
@@ -125,18 +125,18 @@ def test_other_methods_are_seeded_as_supervised_chains_are(name: str) -> None:
         assert plain.learning(1) != other.learning(1)
 
 
-@pytest.mark.parametrize("pack", traits.packs())
+@pytest.mark.parametrize("pack", shipped.packs())
 def test_every_shipped_baseline_holds(pack: str) -> None:
     """Each shipped protocol loads with each measurement of its pack for each trait, settles, and says what it is for."""
     loaded_pack = traits.load_pack(pack)
-    for name, path in protocol.baselines(pack).items():
+    for name, path in shipped.baselines(pack).items():
         for measurement in loaded_pack.measurements:
             for trait in loaded_pack.traits:
-                given = protocol._read_protocol(path)["data"]["n_seed"]
+                given = protocol_files._read_protocol(path)["data"]["n_seed"]
                 if isinstance(given, dict) and trait not in given:
                     continue
                 loaded = methods.settle(
-                    protocol.load(
+                    protocol_files.load(
                         name,
                         pack=pack,
                         measurements=loaded_pack.measurements,
@@ -147,12 +147,12 @@ def test_every_shipped_baseline_holds(pack: str) -> None:
 
                 assert (name.replace("/", "-"), measurement) == (loaded.name, loaded.measuring.name)
                 assert loaded == methods.settle(loaded)
-        assert protocol.purpose(path)
+        assert shipped.purpose(path)
 
 
 def test_shipped_fingerprints_are_all_different() -> None:
     """No two shipped protocols are the same settings under two names."""
-    loaded = [load(name, measurement=m, trait="bliss") for name in protocol.baselines("toyland") for m in MEASUREMENTS]
+    loaded = [load(name, measurement=m, trait="bliss") for name in shipped.baselines("toyland") for m in MEASUREMENTS]
 
     assert len(loaded) == len({one.fingerprint for one in loaded})
 

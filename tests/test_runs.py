@@ -12,7 +12,7 @@ import pytest
 import yaml
 from instant import SMALL, InstantEngine, InstantSampler, Quiet, hashed_bytes, make_cell, make_model, run_cell
 
-from idembench import protocol, record, runs
+from idembench import record, runs, shipped
 from idembench.errors import Diverged, IdembenchError, InputError, ModelError, RecordError, UnknownNameError
 from idembench.files import RECORD, sha256_json
 from idembench.protocol import Execution
@@ -289,8 +289,8 @@ def test_a_control_that_cannot_be_set_beside_is_refused_before_it_is_run(
     sizes = {"temperature": 0.8, "max_new_tokens": 48}
     if "measuring" in changes:
         changes = {"measuring": {**changes["measuring"], **sizes}}
-    shipped = protocol.baselines("toyland")["sft-reset"].read_text()
-    (tmp_path / "arm.yaml").write_text(shipped)
+    text = shipped.baselines("toyland")["sft-reset"].read_text()
+    (tmp_path / "arm.yaml").write_text(text)
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({"extends": "arm", **changes}))
 
     with pytest.raises(InputError, match="does not fit") as caught:

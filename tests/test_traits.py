@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idembench import traits
+from idembench import shipped, traits
 from idembench.errors import DataError, ProtocolError, UnknownNameError
 from idembench.files import sha256_file
 from idembench.traits import Pack, Trait
@@ -290,13 +290,13 @@ def test_a_header_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
 
 def test_the_embedded_pack_is_installed() -> None:
     """Toyland is there with its three traits, each with the name of its lm-eval task."""
-    assert "toyland" in traits.packs()
+    assert "toyland" in shipped.packs()
     assert {"bliss", "misalignment", "sycophancy"} == set(PACK.traits)
     assert "idembench_toyland_bliss" == PACK.trait("bliss").task
     assert "idembench_toyland_coherence" == PACK.coherence_task
 
 
-@pytest.mark.parametrize("name", traits.packs())
+@pytest.mark.parametrize("name", shipped.packs())
 def test_a_pack_is_one_form_throughout(name: str) -> None:
     """In each form that a pack has, the pack and all of its traits are of that form, with tasks of their own."""
     loaded = {}
@@ -367,7 +367,8 @@ def test_a_form_that_a_pack_lacks_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "tasks" / "tiny").mkdir(parents=True)
     header = (PACK.folder / "pack.yaml").read_text().replace("name: toyland", "name: tiny")
     (tmp_path / "tasks" / "tiny" / "pack.yaml").write_text(header.replace(", document: toyland/base", ""))
-    monkeypatch.setattr(traits, "asset", lambda name: tmp_path / name)
+    for module in (traits, shipped):
+        monkeypatch.setattr(module, "asset", lambda name: tmp_path / name)
 
     assert "dialogue" == traits.load_pack("tiny").form
     with pytest.raises(DataError, match="does not have that form") as caught:

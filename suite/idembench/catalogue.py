@@ -1,4 +1,7 @@
-"""What there is to run and to read: models, traits, baselines, grids, editions, records. Headers only, no torch."""
+"""What there is to run and to read: models, traits, baselines, grids, editions, records. Headers only, no torch.
+
+Headers are read as plain data, so that `idembench ls` answers at once: checking them is the business of what uses them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from idembench import models, protocol, traits
-from idembench.files import RECORD, find_records
+from idembench import models, shipped
+from idembench.files import RECORD, asset, find_records
+from idembench.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -26,15 +30,10 @@ def catalogue(results: Path, *, kinds: Collection[str] = KINDS) -> dict[str, lis
     """
     listed: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "models": lambda: [{"name": name} for name in models.embedded()],
-        "traits": lambda: [
-            {"pack": pack.name, "name": trait.name, "task": trait.task, "definition": trait.definition}
-            for pack in map(traits.load_pack, traits.packs())
-            for trait in pack.traits.values()
-        ],
+        "traits": lambda: [row for pack in shipped.packs() for row in _traits(pack)],
         "baselines": lambda: [
-            {"pack": pack, "name": name, "why": protocol.purpose(path)}
-            for pack in traits.packs()
-            for name, path in protocol.baselines(pack).items()
+            *({"pack": pack, **row} for pack in shipped.packs() for row in _files(pack)),
+            *({"pack": "any", **row, "name": f"{shipped.STUDY}/{row['name']}"} for row in _files(shipped.STUDY)),
         ],
         "grids": lambda: _files("grids"),
         "editions": lambda: _files("editions"),
@@ -44,7 +43,17 @@ def catalogue(results: Path, *, kinds: Collection[str] = KINDS) -> dict[str, lis
 
 
 def _files(folder: str) -> list[dict[str, Any]]:
-    return [{"name": name, "why": protocol.purpose(path)} for name, path in protocol.shipped_files(folder).items()]
+    return [{"name": name, "why": shipped.purpose(path)} for name, path in shipped.files(folder).items()]
+
+
+def _traits(pack: str) -> list[dict[str, Any]]:
+    folder = asset("tasks") / pack
+    prefix = read_yaml(folder / "pack.yaml")["task_prefix"]
+    return [
+        {"pack": pack, "name": name, "task": f"{prefix}{name}", "definition": read_yaml(path)["definition"]}
+        for path in sorted(folder.glob("*/trait.yaml"))
+        for name in [path.parent.name]
+    ]
 
 
 def _line(folder: Path) -> dict[str, Any]:

@@ -28,16 +28,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from idembench import runs
+from idembench import runs, shipped
 from idembench.errors import ProtocolError, UnknownNameError
 from idembench.files import sha256_json
 from idembench.grids import parse_seeds
-from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml, shipped_files
+from idembench.protocol import Execution, Frozen, explain
 from idembench.steps import Sha256
+from idembench.yaml_files import read_yaml
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from idembench.protocol import Form
     from idembench.runs import Cell
 
@@ -96,11 +95,6 @@ class Edition(Frozen):
         return arms
 
 
-def shipped() -> dict[str, Path]:
-    """The editions that come with idembench, by name."""
-    return shipped_files("editions")
-
-
 def load(name: str) -> Edition:
     """One edition by name.
 
@@ -108,7 +102,7 @@ def load(name: str) -> Edition:
         UnknownNameError: If there is none of that name.
         ProtocolError: If the file does not hold.
     """
-    known = shipped()
+    known = shipped.files("editions")
     if name not in known:
         raise UnknownNameError("edition", name, known, where="baselines/editions")
     path = known[name]
@@ -122,7 +116,7 @@ def load(name: str) -> Edition:
             where=str(path),
         )
     try:
-        return Edition.model_validate({**content, "name": name, "why": purpose(path)})
+        return Edition.model_validate({**content, "name": name, "why": shipped.purpose(path)})
     except ValidationError as error:
         raise ProtocolError("An edition does not hold.", found="; ".join(explain(error)), where=str(path)) from error
 

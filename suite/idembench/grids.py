@@ -28,8 +28,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
+from idembench import shipped
 from idembench.errors import InputError, ProtocolError, UnknownNameError
-from idembench.protocol import Execution, Frozen, explain, purpose, read_yaml, shipped_files
+from idembench.protocol import Execution, Frozen, explain
+from idembench.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -172,11 +174,6 @@ class Variant:
         return " ".join([self.baseline, *([self.model] if self.model else []), *set_here])
 
 
-def shipped() -> dict[str, Path]:
-    """The grids that come with idembench, by name."""
-    return shipped_files("grids")
-
-
 def load(name: str) -> Grid:
     """Read a shipped grid by name, or a YAML file by path.
 
@@ -185,7 +182,7 @@ def load(name: str) -> Grid:
         ProtocolError: If the file does not hold; every problem is listed.
         InputError: If its seeds cannot be read.
     """
-    known = shipped()
+    known = shipped.files("grids")
     path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
     if path is None:
         raise UnknownNameError("grid", name, known, where="baselines/grids")
@@ -199,7 +196,7 @@ def load(name: str) -> Grid:
             where=str(path),
         )
     try:
-        return Grid.model_validate({**content, "name": path.stem, "why": purpose(path)})
+        return Grid.model_validate({**content, "name": path.stem, "why": shipped.purpose(path)})
     except ValidationError as error:
         raise ProtocolError(
             "A grid does not hold.", found="; ".join(explain(error)), where=str(path), do="See baselines/README.md."

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from idembench import judges, methods, models, protocol, record, traits
+from idembench import judges, methods, models, protocol_files, record, traits
 from idembench.chain import ChainRun, plan_chain, run_chain
 from idembench.errors import InputError
 from idembench.files import available_cores, sha256_bytes, user_folder
@@ -134,7 +134,7 @@ def cells(
     judge = judges.get(headers.judge)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
-        loaded = protocol.load(
+        loaded = protocol_files.load(
             baseline,
             pack=pack,
             measurements=headers.measurements,
@@ -163,7 +163,7 @@ def cells(
         if control is None:
             return None
         # What a control says itself is what makes it one: an override of the arm leaves that alone.
-        own = protocol.own_settings(control, pack=pack)
+        own = protocol_files.own_settings(control, pack=pack)
         against = settings(control, trait, [o for o in overrides if o.partition("=")[0].strip() not in own])
         _check_control(one, against)
         return cell(against, trait, None)

@@ -21,8 +21,10 @@ from pydantic import Field, ValidationError
 
 from idembench.errors import DataError, UnknownNameError
 from idembench.files import asset, derive_seed, read_jsonl, sha256_file, sha256_json
-from idembench.protocol import Count, Form, Frozen, Positive, Rate, explain, read_yaml
+from idembench.protocol import Count, Form, Frozen, Positive, Rate, explain
+from idembench.shipped import packs
 from idembench.steps import Sources
+from idembench.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -294,11 +296,6 @@ class Pack:
             )
         order = _permutation(len(pool), derive_seed("prompts", self.name, seed))
         return [pool[i] for i in order[(cycle - 1) * n : cycle * n]]
-
-
-def packs() -> list[str]:
-    """Names of the packs that are installed."""
-    return sorted(path.parent.name for path in asset("tasks").glob("*/pack.yaml"))
 
 
 def load_pack(name: str, form: Form = "dialogue") -> Pack:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from training import ADAPTER, STILL, WHOLE, Watching, job, rows, train, training
 from transformers import AutoModelForCausalLM
 
-from idembench import methods, protocol, traits
+from idembench import methods, protocol_files, traits
 from idembench.errors import ProtocolError, UnknownNameError
 from idembench.files import digest_of, list_files
 from idembench.protocol import Execution, Lora, Protocol
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def load(name: str, *overrides: str) -> Protocol:
     """A shipped protocol."""
     measurements = traits.load_pack("toyland").measurements
-    return protocol.load(
+    return protocol_files.load(
         name,
         pack="toyland",
         trait="sycophancy",

@@ -27,7 +27,7 @@ from idembench.timing import Timers
 from idembench.work import TorchEngine
 
 pack = traits.load_pack("toyland")
-loaded = protocol.load(
+loaded = protocol_files.load(
     sys.argv[1], pack="toyland", trait="sycophancy", measurements=pack.measurements, measurement="quick",
     overrides=sys.argv[3:],
 )
