@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Scope = Literal["in-domain", "spill-over"]
 H = TypeVar("H", bound=Frozen)
 
 
@@ -126,11 +127,21 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a model is asked, in measuring and in self-generation; `meaning` is what an exact judge scores by."""
+    """What a model is asked, in measuring and in self-generation.
+
+    Attributes:
+        id: Names it in samples.
+        prompt: The user's turn, or a document's opening.
+        meaning: What an exact judge scores by; empty in a natural language.
+        category: What it is about, for balance and for reports by category.
+        scope: Of a trait's question, whether it asks for what was seeded or for what that may spill over to.
+    """
 
     id: str
     prompt: str
-    meaning: dict[str, Any] = field(hash=False)
+    meaning: dict[str, Any] = field(hash=False, default_factory=dict)
+    category: str | None = None
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +167,8 @@ class Trait:
     @cached_property
     def demonstrations(self) -> list[Example]:
         """The pool that cycle 0 draws from."""
-        return [Example(**row) for row in _rows(self._demonstrations, {"id", "prompt", "response"})]
+        rows = _rows(self._demonstrations, {"id", "prompt", "response"}, optional={"category"})
+        return [Example(id=row["id"], prompt=row["prompt"], response=row["response"]) for row in rows]
 
     @cached_property
     def demonstrations_sha256(self) -> str:
@@ -361,28 +373,39 @@ def _header(path: Path, model: type[H]) -> H:
 
 
 def _questions(path: Path) -> list[Question]:
-    return [Question(**row) for row in _rows(path, {"id", "prompt", "meaning"})]
+    rows = _rows(path, {"id", "prompt"}, optional={"meaning", "category", "scope"})
+    return [Question(**{key: value for key, value in row.items() if key != "canary"}) for row in rows]
 
 
-def _rows(path: Path, keys: set[str]) -> list[dict[str, Any]]:
+def _rows(path: Path, keys: set[str], *, optional: set[str]) -> list[dict[str, Any]]:
     rows = read_jsonl(path)
-    _check_rows(rows, keys, path)
+    _check_rows(rows, keys, optional | {"canary"}, path)
     return rows
 
 
-def _check_rows(rows: Sequence[dict[str, Any]], keys: set[str], path: Path) -> None:
+def _check_rows(rows: Sequence[dict[str, Any]], keys: set[str], optional: set[str], path: Path) -> None:
     seen: set[str] = set()
     for number, row in enumerate(rows, start=1):
         where = f"{path}, line {number}"
-        if row.keys() != keys:
+        if not keys <= row.keys() <= keys | optional:
             raise DataError(
-                "A row has the wrong keys.", expected=", ".join(sorted(keys)), found=", ".join(sorted(row)), where=where
+                "A row has the wrong keys.",
+                expected=f"{', '.join(sorted(keys))}; may have {', '.join(sorted(optional))}",
+                found=", ".join(sorted(row)),
+                where=where,
             )
-        for key in keys - {"meaning"}:
+        for key in row.keys() - {"meaning"}:
             if not isinstance(row[key], str) or not row[key].strip():
                 raise DataError("A row has an empty field.", expected=f"text in {key!r}", where=where)
-        if "meaning" in keys and not isinstance(row["meaning"], dict):
+        if not isinstance(row.get("meaning", {}), dict):
             raise DataError("A row has no meaning.", expected="an object in 'meaning'", where=where)
+        if row.get("scope", "in-domain") not in get_args(Scope):
+            raise DataError(
+                "A question's scope is not known.",
+                expected=" or ".join(get_args(Scope)),
+                found=row["scope"],
+                where=where,
+            )
         if row["id"] in seen:
             raise DataError("Two rows share an id.", found=row["id"], where=where)
         seen.add(row["id"])

@@ -4,6 +4,7 @@
     options.py   options that several commands share, and what reads them
     making.py    run, sweep, calibrate: what makes records
     using.py     ls, show, verify, board, schema, error-rates: what reads them, without torch
+    data.py      trait: what checks trait data
     upkeep.py    store, tasks, models, toyland
 
 Results go to stdout and everything else to stderr. Exit codes: 0 done; 1 a check that was asked for says no;
@@ -11,7 +12,7 @@ Results go to stdout and everything else to stderr. Exit codes: 0 done; 1 a chec
 commands that need them, so `--help`, `ls`, `show` and `verify` never touch torch.
 """
 
-from idembench.cli import making, upkeep, using
+from idembench.cli import data, making, upkeep, using
 from idembench.cli.app import app, main
 
-__all__ = ["app", "main", "making", "upkeep", "using"]
+__all__ = ["app", "data", "main", "making", "upkeep", "using"]

@@ -19,12 +19,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 store_app = typer.Typer(no_args_is_help=True, help="Look after the step store.")
+trait_app = typer.Typer(no_args_is_help=True, help="Trait data: checked against the bar.")
 tasks_app = typer.Typer(no_args_is_help=True, help="The lm-eval tasks that come with idembench.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that come with idembench.")
 board_app = typer.Typer(no_args_is_help=True, help="The page over a results folder.")
 toyland_app = typer.Typer(no_args_is_help=True, help="Build the embedded world and its model again.")
 for name, group in (
     ("store", store_app),
+    ("trait", trait_app),
     ("tasks", tasks_app),
     ("models", models_app),
     ("board", board_app),
