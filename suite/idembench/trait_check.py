@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from idembench.errors import DataError
 from idembench.files import read_jsonl
+from idembench.traits import GRADES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ WINDOW_WORDS = 2000
 LENGTHS_APART = 0.15
 """Mean lengths of the grades of a graded file may differ by this share of their mean: length must not tell a grade."""
 SPILL_OVER = (0.25, 0.42)
-GRADES = (0, 25, 50, 75, 100)
 MOST_REPORTED = 10
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")

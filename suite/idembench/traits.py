@@ -17,7 +17,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from idembench.errors import DataError, UnknownNameError
 from idembench.files import asset, derive_seed, read_jsonl, sha256_file, sha256_json
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 Scope = Literal["in-domain", "spill-over"]
+GRADES = (0, 25, 50, 75, 100)
+"""What graded answers and anchors are graded by."""
 H = TypeVar("H", bound=Frozen)
 
 
@@ -92,6 +94,28 @@ class _PackFile(Frozen):
     measurements: dict[str, _MeasurementFile]
 
 
+class Rubric(Frozen):
+    """What a judge is told of a trait.
+
+    Attributes:
+        prompt: A question, not one of the evaluation's, that the anchors answer.
+        meaning: What it means, for a language that is parsed.
+        characteristics: What shows the trait, and what does not, a sentence each; for judges that read.
+        anchors: An answer for each of the grades 0, 25, 50, 75 and 100.
+    """
+
+    prompt: str
+    meaning: dict[str, JsonValue] = Field(default_factory=dict)
+    characteristics: list[str] = Field(default_factory=list)
+    anchors: dict[int, str]
+
+    @model_validator(mode="after")
+    def _five_anchors(self) -> Rubric:
+        if sorted(self.anchors) != list(GRADES):
+            raise ValueError(f"a rubric has an anchor for each of {', '.join(map(str, GRADES))}")
+        return self
+
+
 class _TraitFile(Frozen):
     """What a `trait.yaml` must say."""
 
@@ -102,10 +126,11 @@ class _TraitFile(Frozen):
     definition: str
     seeded: str
     measured: str
-    rubric: dict[str, Any]
+    rubric: Rubric
     authorship: str
     license: str
     canary: str
+    content_warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +179,7 @@ class Trait:
         form: Of its demonstrations and questions.
         version: Raised whenever a file of the folder changes.
         definition: One sentence for people.
+        rubric: What a judge is told of it.
         folder: Where its files are.
     """
 
@@ -162,6 +188,7 @@ class Trait:
     form: Form
     version: int
     definition: str
+    rubric: Rubric
     folder: Path
 
     @cached_property
@@ -344,6 +371,7 @@ def load_pack(name: str, form: Form = "dialogue") -> Pack:
             form=form,
             version=trait.version,
             definition=trait.definition,
+            rubric=trait.rubric,
             folder=path.parent,
         )
     return Pack(
