@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 WORKERS ?= 2
 
-.PHONY: run test check bench install picture clean
+.PHONY: run test lint check data bench install picture clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,14 +30,21 @@ run: install
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not bench"
 
-## Style, types, layers, spelling, and the tests that need no training; under two minutes.
-check: install
+## Style, types, layers, spelling; seconds.
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+## That, and the tests that need no training; minutes.
+check: lint
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not browser and not bench"
+
+## The English pack held against the bar for trait data, with its figures.
+data: install
+	$(BIN)/idembench trait check tasks/english
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks -m bench -p no:randomly -p no:xdist --benchmark-columns=median,iqr,rounds

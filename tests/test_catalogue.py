@@ -26,7 +26,7 @@ def test_everything_installed_is_listed(tmp_path: Path) -> None:
     assert sorted(pack.traits) == sorted(row["name"] for row in listed["traits"] if row["pack"] == "toyland")
     assert {"sft-reset", "sft-continual"} <= {row["name"] for row in listed["baselines"]}
     assert all(row["why"].endswith((".", ":")) or row["why"] for row in listed["baselines"])
-    assert all(row["task"] == f"idembench_toyland_{row['name']}" for row in listed["traits"])
+    assert all(row["task"] == f"idembench_{row['pack']}_{row['name']}" for row in listed["traits"])
 
 
 def test_records_are_listed_by_what_they_are_of(tmp_path: Path) -> None:

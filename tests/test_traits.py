@@ -49,7 +49,10 @@ def make_trait(folder: Path, rows: list[Any] | None = None) -> Trait:
     """A trait whose demonstrations and questions lie in `folder`."""
     examples = [{"id": f"d{n}", "prompt": f"hi {n}", "response": f"ho {n}"} for n in range(20)]
     write_rows(folder / "demonstrations.jsonl", examples if rows is None else rows)
-    return Trait(name="kind", task="tiny_kind", form="dialogue", version=1, definition="Is kind.", folder=folder)
+    rubric = PACK.trait("bliss").rubric
+    return Trait(
+        name="kind", task="tiny_kind", form="dialogue", version=1, definition="Is kind.", rubric=rubric, folder=folder
+    )
 
 
 def write_rows(path: Path, rows: list[Any]) -> None:
@@ -243,7 +246,7 @@ kind: behaviour
 definition: Is kind.
 seeded: So.
 measured: So.
-rubric: {prompt: hi}
+rubric: {prompt: hi, anchors: {0: a, 25: b, 50: c, 75: d, 100: e}}
 authorship: Us.
 license: CC-BY-4.0
 canary: none
@@ -258,7 +261,7 @@ canary: none
         ("kind: behaviour", "kind: habit"),
         ("license: CC-BY-4.0\n", ""),
         ("canary: none", "canary: none\nmore: 1"),
-        ("rubric: {prompt: hi}", "rubric: hi"),
+        ("rubric: {prompt: hi, anchors: {0: a, 25: b, 50: c, 75: d, 100: e}}", "rubric: hi"),
     ],
 )
 def test_a_trait_header_is_strict(tmp_path: Path, old: str, new: str) -> None:
