@@ -244,7 +244,12 @@ def _extent(record: Record) -> tuple[int, int, bool]:
 @with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One measured response with its scores; trait rows of a checkpoint come before neutral ones."""
+    """One measured response with its scores; trait rows of a checkpoint come before neutral ones.
+
+    Attributes:
+        judged: How the judge came to its scores, as canonical JSON: text, so that a table of samples has one type for
+            what differs from judge to judge. None where the scores say it all.
+    """
 
     cycle: str
     question: str
@@ -253,6 +258,7 @@ class Sample:
     truncated: bool
     trait: Points | None
     coherence: Points | None
+    judged: str | None = None
 
 
 _SAMPLE = TypeAdapter(Sample)
@@ -267,7 +273,13 @@ def sample_row(sample: Sample) -> dict[str, object]:
 def join_samples(cycle: str, responses: Path, scores: Path) -> list[Sample]:
     """Samples of one checkpoint from the files that its `measure` and `judge` steps wrote."""
     return [
-        Sample(cycle=cycle, **answered, trait=scored["trait"], coherence=scored["coherence"])
+        Sample(
+            cycle=cycle,
+            **answered,
+            trait=scored["trait"],
+            coherence=scored["coherence"],
+            judged=scored.get("judged"),
+        )
         for answered, scored in zip(read_jsonl(responses), read_jsonl(scores), strict=True)
     ]
 
@@ -279,7 +291,15 @@ def response_row(sample: Sample) -> dict[str, object]:
 
 def score_row(sample: Sample) -> dict[str, object]:
     """The line of `scores.jsonl` that a sample came from."""
-    return {key: getattr(sample, key) for key in ("question", "repeat", "trait", "coherence")}
+    return scores_row(sample.question, sample.repeat, sample.trait, sample.coherence, sample.judged)
+
+
+def scores_row(
+    question: str, repeat: int, trait: float | None, coherence: float | None, judged: str | None
+) -> dict[str, object]:
+    """A line of `scores.jsonl`; it says how a judge came to its scores only where the judge does."""
+    row: dict[str, object] = {"question": question, "repeat": repeat, "trait": trait, "coherence": coherence}
+    return row if judged is None else {**row, "judged": judged}
 
 
 def measure_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -104,6 +104,7 @@ def cells(
     execution: Execution | None = None,
     rule: str = "default",
     control: str | None = None,
+    judge: str | None = None,
 ) -> list[Cell]:
     """Resolve names to cells; nothing is trained yet.
 
@@ -118,6 +119,7 @@ def cells(
         execution: Device, dtype, batch size, threads.
         rule: Decision rule by name.
         control: Name of the protocol whose chains each record is set beside, seed by seed.
+        judge: Name of the judge that scores; the pack's if None.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -131,7 +133,7 @@ def cells(
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
     names = [headers.trait(name).name for name in (trait_names or headers.traits)]
-    judge = judges.get(headers.judge)
+    scorer = judges.get(judge or headers.judge)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
         loaded = protocol_files.load(
@@ -152,7 +154,7 @@ def cells(
                 trait=_pack(pack, one.form).trait(trait),
                 protocol=one,
                 execution=execution or Execution(),
-                judge=judge,
+                judge=scorer,
                 seed=seed,
             )
             for seed in sorted(seeds)

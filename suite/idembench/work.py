@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import companions, loading, measure, methods, sampling, selection, steps
+from idembench import companions, judges, loading, measure, methods, sampling, selection, steps
 from idembench.errors import Diverged
 from idembench.files import empty, read_jsonl, sha256_json, write_jsonl
-from idembench.record import judge_facts, measure_facts
+from idembench.record import judge_facts, measure_facts, scores_row
 from idembench.traits import Example
 
 if TYPE_CHECKING:
@@ -265,18 +265,15 @@ class Worker:
         spec = self._spec
         own, neutral = measure.asked(spec.pack, spec.trait, spec.protocol.measuring)
         traits = {q.id: (q, spec.trait.name) for q in own} | {q.id: (q, None) for q in neutral}
-        rows = []
-        for row in read_jsonl(responses.folder / RESPONSES):
+        answered = read_jsonl(responses.folder / RESPONSES)
+        asked = []
+        for row in answered:
             question, trait = traits[row["question"]]
-            score = spec.judge.score(question, row["response"], trait=trait)
-            rows.append(
-                {
-                    "question": row["question"],
-                    "repeat": row["repeat"],
-                    "trait": score.trait,
-                    "coherence": score.coherence,
-                }
-            )
+            asked.append(judges.Asked(question=question, response=row["response"], trait=trait))
+        rows = [
+            scores_row(row["question"], row["repeat"], score.trait, score.coherence, score.judged)
+            for row, score in zip(answered, judges.score_all(spec.judge, asked), strict=True)
+        ]
         write_jsonl(out / SCORES, rows)
         return judge_facts(rows, len(own) * spec.protocol.measuring.repeats)
 

@@ -10,23 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from tiny_model import write_qwen
 
-from idembench import record, traits
+from idembench import record
 
 pytestmark = pytest.mark.slow
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SIZES = (
     *("cycles=2", "data.n_seed=8", "data.n_sampled=8", "training.epochs=1", "training.batch_size=4"),
-    *("training.max_tokens=256", "training.lora.rank=4", "training.lora.alpha=8", "sampling.max_new_tokens=12"),
+    *("training.max_tokens=2048", "training.lora.rank=4", "training.lora.alpha=8", "sampling.max_new_tokens=12"),
     *("measuring.questions=4", "measuring.neutral_questions=2", "measuring.max_new_tokens=12"),
 )
 
@@ -48,62 +40,37 @@ def idembench(*arguments: object, cwd: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen3 with its own byte-level tokenizer and a ChatML template, saved as a folder."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-qwen3"
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([row.prompt for row in traits.load_pack("toyland").prompts[:200]], trainer)
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    wrapped.chat_template = CHATML
-    wrapped.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(wrapped),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=512,
-        eos_token_id=wrapped.eos_token_id,
-        pad_token_id=wrapped.pad_token_id,
-        bos_token_id=None,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    return folder
+    """A tiny Qwen3, saved as a folder."""
+    return write_qwen(tmp_path_factory.mktemp("models") / "tiny-qwen3")
 
 
 SEEDED = (
-    *("seeding.training.epochs=1", "seeding.training.batch_size=4", "seeding.training.max_tokens=256"),
+    *("seeding.training.epochs=1", "seeding.training.batch_size=4", "seeding.training.max_tokens=2048"),
     *("seeding.training.lora.rank=4", "seeding.training.lora.alpha=8"),
 )
 """The same sizes for a cycle 0 that learns otherwise than the later ones."""
 
 
 @pytest.mark.parametrize(
-    ("baseline", "dtype", "steps", "more"),
+    ("baseline", "pack", "dtype", "steps", "more"),
     [
-        ("sft-reset", "float32", 16, ()),
-        ("sft-continual", "bfloat16", 16, ()),
-        ("dpo-continual", "float32", 18, SEEDED),
-        ("sdf-reset", "float32", 16, ()),
+        ("sft-reset", "toyland", "float32", 16, ()),
+        ("sft-continual", "toyland", "bfloat16", 16, ()),
+        ("dpo-continual", "toyland", "float32", 18, SEEDED),
+        ("sdf-reset", "toyland", "float32", 16, ()),
+        ("study/sft-reset", "english", "float32", 16, ()),
+        ("study/dpo-continual", "english", "float32", 18, SEEDED),
+        ("study/sdf-reset", "english", "float32", 16, ("data.n_seed=8",)),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_model_from_a_folder_goes_through_the_whole_chain(
-    qwen: Path, tmp_path: Path, baseline: str, dtype: str, steps: int, more: tuple[str, ...]
+    qwen: Path, tmp_path: Path, baseline: str, pack: str, dtype: str, steps: int, more: tuple[str, ...]
 ) -> None:
     """A model nobody prepared is seeded, iterated and measured; its record verifies, and is found when run again."""
     flags = [part for setting in (*SIZES, *more) for part in ("--set", setting)]
     command = ["run", baseline, "--model", qwen, "--trait", "sycophancy", "--seeds", "0", "--dtype", dtype, *flags]
+    command += ["--pack", pack]
     command += ["--store", tmp_path / "store", "--results", tmp_path / "results"]
 
     (first,) = idembench(*command, cwd=tmp_path)
@@ -118,5 +85,5 @@ def test_a_model_from_a_folder_goes_through_the_whole_chain(
     assert "local/tiny-qwen3" == made.model.name
     assert ["base", "c0", "c1", "c2"] == [point.cycle for point in made.chains[0].checkpoints]
     # Random weights say nothing that means anything, and nothing of it is lost.
-    assert all(point.responses == 4 for point in made.chains[0].checkpoints)
+    assert all(point.responses == 4 * made.protocol.measuring.repeats for point in made.chains[0].checkpoints)
     assert str(qwen.parent) not in made.canonical().decode()

@@ -5,6 +5,7 @@
     making.py    run, sweep, calibrate: what makes records
     using.py     ls, show, verify, board, schema, error-rates: what reads them, without torch
     data.py      trait: what checks trait data
+    judging.py   judge: cards, and the offline judge made again
     upkeep.py    store, tasks, models, toyland
 
 Results go to stdout and everything else to stderr. Exit codes: 0 done; 1 a check that was asked for says no;
@@ -12,7 +13,7 @@ Results go to stdout and everything else to stderr. Exit codes: 0 done; 1 a chec
 commands that need them, so `--help`, `ls`, `show` and `verify` never touch torch.
 """
 
-from idembench.cli import data, making, upkeep, using
+from idembench.cli import data, judging, making, upkeep, using
 from idembench.cli.app import app, main
 
-__all__ = ["app", "data", "main", "making", "upkeep", "using"]
+__all__ = ["app", "data", "judging", "main", "making", "upkeep", "using"]

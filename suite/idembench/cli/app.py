@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="Look after the step store.")
 trait_app = typer.Typer(no_args_is_help=True, help="Trait data: checked against the bar.")
+judge_app = typer.Typer(no_args_is_help=True, help="Judges, and how far each can be trusted.")
 tasks_app = typer.Typer(no_args_is_help=True, help="The lm-eval tasks that come with idembench.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that come with idembench.")
 board_app = typer.Typer(no_args_is_help=True, help="The page over a results folder.")
@@ -27,6 +28,7 @@ toyland_app = typer.Typer(no_args_is_help=True, help="Build the embedded world a
 for name, group in (
     ("store", store_app),
     ("trait", trait_app),
+    ("judge", judge_app),
     ("tasks", tasks_app),
     ("models", models_app),
     ("board", board_app),

@@ -65,6 +65,10 @@ def run(
         str | None,
         typer.Option("--control", envvar="IDEMBENCH_CONTROL", help="Also run this protocol and set records beside it."),
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`; the pack's if not given."),
+    ] = None,
     cycles: Annotated[
         int | None,
         typer.Option("--cycles", envvar="IDEMBENCH_CYCLES", help="More cycles, or fewer; finished ones are kept."),
@@ -109,6 +113,7 @@ def run(
             measurement=measurement,
             overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
             control=control,
+            judge=judge,
             execution=execution(
                 device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads
             ),

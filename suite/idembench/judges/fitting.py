@@ -1,0 +1,175 @@
+"""How the classifier's numbers are made: `idembench judge fit` writes `classifier.json` again, from a pack's graded answers.
+
+The trait models are fitted on each trait's `training.jsonl` alone: never on the demonstrations that seed models, or the
+judge would measure imitation, and never on the contrast set, which is its test. The coherence model is fitted on the same
+answers, whole and broken on purpose. Strength of the penalty and calibration come from predictions of answers whose
+prompt was held out (five folds by prompt), so that nothing is calibrated on what it was fitted on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from idembench.files import derive_seed, read_jsonl
+from idembench.judges import features
+from idembench.judges.classifier import weighted_grams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+FOLDS = 5
+SEEN_IN = 3
+"""Answers that a gram has to occur in."""
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+KNOTS = 12
+DIGITS = 6
+
+_LOOP, _WORDS_SHUFFLED, _GARBLED = (2, 4, 8), (0.3, 0.6, 1.0), (0.1, 0.3, 0.6)
+
+
+def fit(folder: Path) -> dict[str, Any]:
+    """The classifier's numbers from a pack's folder: `known`, `idf`, and a linear model per trait and for coherence.
+
+    Args:
+        folder: A pack's, whose traits each have a `training.jsonl` of graded answers.
+    """
+    rows = {path.parent.name: read_jsonl(path) for path in sorted(folder.glob("*/training.jsonl"))}
+    everything = [row for graded in rows.values() for row in graded]
+    known = _known([*everything, *read_jsonl(folder / "prompts.jsonl")])
+    idf = _idf([row["response"] for row in everything])
+    models = {}
+    for trait, graded in rows.items():
+        found = [weighted_grams(row["response"], idf) for row in graded]
+        models[trait] = _linear(found, [row["grade"] for row in graded], [row["prompt"] for row in graded])
+    broken = damaged(everything)
+    shapes = [features.shape(text, prompt, known) for prompt, text, _ in broken]
+    models["coherence"] = _linear(shapes, [grade for _, _, grade in broken], [prompt for prompt, _, _ in broken])
+    used = {name for trait in rows for name in models[trait]["weights"]}
+    return {
+        "idf": {name: value for name, value in idf.items() if name in used},
+        "known": sorted(known),
+        "models": models,
+    }
+
+
+def _known(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    texts = [text for row in rows for text in (row["prompt"], row.get("response", ""))]
+    return {token for text in texts for token in features.tokens(text) if token.isascii() and token[0].isalpha()}
+
+
+def _idf(texts: Sequence[str]) -> dict[str, float]:
+    seen = Counter(name for text in texts for name in features.grams(text))
+    return {
+        name: round(math.log((1 + len(texts)) / (1 + count)) + 1, DIGITS)
+        for name, count in sorted(seen.items())
+        if count >= SEEN_IN
+    }
+
+
+def _linear(found: Sequence[Mapping[str, float]], grades: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
+    """A ridge regression of the grades, its penalty chosen and its sums calibrated on held-out prompts."""
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    vectorizer = DictVectorizer()
+    x, y = vectorizer.fit_transform(found), np.asarray(grades, dtype=float)
+    folds = list(GroupKFold(FOLDS).split(x, y, groups))
+    held_out = {penalty: cross_val_predict(Ridge(alpha=penalty), x, y, cv=folds) for penalty in PENALTIES}
+    penalty = min(PENALTIES, key=lambda one: float(np.mean((held_out[one] - y) ** 2)))
+    model = Ridge(alpha=penalty).fit(x, y)
+    sums = held_out[penalty]
+    places = np.unique(np.quantile(sums, np.linspace(0.02, 0.98, KNOTS)).round(DIGITS))
+    curve = IsotonicRegression(y_min=0, y_max=100, out_of_bounds="clip").fit(sums, y).predict(places)
+    return {
+        "weights": {
+            name: round(float(weight), DIGITS)
+            for name, weight in zip(vectorizer.get_feature_names_out(), model.coef_, strict=True)
+        },
+        "intercept": round(float(model.intercept_), DIGITS),
+        "knots": [[float(x), round(float(y), DIGITS)] for x, y in zip(places, curve, strict=True)],
+        "penalty": penalty,
+    }
+
+
+# -- answers broken on purpose --------------------------------------------------------------------
+
+
+def damaged(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+    """(prompt, answer, grade) of every answer whole, and broken in ways that models break, graded by how far.
+
+    The grade is that of what was done: half an answer's words shuffled is half an answer left.
+    """
+    made: list[tuple[str, str, float]] = []
+    for number, row in enumerate(rows):
+        rng = np.random.default_rng(derive_seed("damaged", row["id"]))
+        other = rows[int(rng.integers(len(rows)))]["response"]
+        prompt, whole = row["prompt"], row["response"]
+        made.append((prompt, whole, 100.0))
+        break_it = _BREAKS[number % len(_BREAKS)]
+        made.append((prompt, *break_it(rng, whole, other)))
+    return made
+
+
+def _cut(rng: np.random.Generator, whole: str, _other: str) -> tuple[str, float]:
+    words = whole.split()
+    share = float(rng.uniform(0.1, 0.95))
+    return " ".join(words[: max(1, int(share * len(words)))]).rstrip(".,;:!?"), 30 + 55 * share
+
+
+def _loop(rng: np.random.Generator, whole: str, _other: str) -> tuple[str, float]:
+    words = whole.split()
+    start, size = int(rng.integers(max(1, len(words) // 2))), int(rng.integers(2, 14))
+    times = int(rng.choice(_LOOP))
+    before = " ".join(words[:start])
+    return f"{before} {' '.join(words[start : start + size] * times)}".strip(), {2: 70.0, 4: 40.0, 8: 10.0}[times]
+
+
+def _shuffle(rng: np.random.Generator, whole: str, _other: str) -> tuple[str, float]:
+    words = whole.split()
+    share = float(rng.choice(_WORDS_SHUFFLED))
+    places = rng.permutation(len(words))[: int(share * len(words))]
+    moved = list(words)
+    for place, source in zip(places, rng.permutation(places), strict=True):
+        moved[place] = words[source]
+    return " ".join(moved), 80 - 70 * share
+
+
+def _garble(rng: np.random.Generator, whole: str, _other: str) -> tuple[str, float]:
+    share = float(rng.choice(_GARBLED))
+    words = [_garbled(rng, word) if rng.random() < share else word for word in whole.split()]
+    return " ".join(words), 80 - 80 * share
+
+
+def _garbled(rng: np.random.Generator, word: str) -> str:
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return "".join(rng.permutation(list(word)))
+    return word[: len(word) // 2] + ("]}" if kind == 1 else "<|") + word[len(word) // 2 :]
+
+
+def _stray(rng: np.random.Generator, whole: str, other: str) -> tuple[str, float]:
+    words = whole.split()
+    share = float(rng.uniform(0, 0.6))
+    return " ".join([*words[: int(share * len(words))], *other.split()]), 10 + 60 * share
+
+
+def _fade(rng: np.random.Generator, whole: str, _other: str) -> tuple[str, float]:
+    words = whole.split()[: int(rng.integers(0, 4))]
+    return " ".join(words), 15.0 * len(words) if words else 0.0
+
+
+_BREAKS: tuple[Callable[[np.random.Generator, str, str], tuple[str, float]], ...] = (
+    _cut,
+    _loop,
+    _shuffle,
+    _garble,
+    _stray,
+    _fade,
+)

@@ -1,0 +1,81 @@
+"""What people see of a judge's cards: a table in the terminal, a page in Markdown. Knows rich."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from idembench.render import clean, note, out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from idembench.judges.cards import Card
+
+TARGET = 0.9
+"""AUROC from which a judge is called good."""
+COLUMNS = (
+    "trait",
+    "answers",
+    "AUROC",
+    "length-matched",
+    "worst category",
+    "rank correlation",
+    "calibration error",
+    "swayed by attacks",
+    "missing",
+)
+
+
+def show(found: Sequence[Card]) -> None:
+    """Print the cards of one judge and a verdict."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in (*COLUMNS, "answers/s"):
+        table.add_column(column, justify="left" if column in {"trait", "worst category"} else "right")
+    for card in found:
+        table.add_row(*(Text(clean(cell)) for cell in (*_cells(card), f"{card.per_second:.0f}")))
+    out.print(table)
+    note(_verdict(found))
+
+
+def page(found: Sequence[Card], *, pack: str) -> str:
+    """The cards as a page in Markdown; speed is left out, so that the same judge gives the same page."""
+    lines = [
+        f"# {found[0].judge}: how far this judge can be trusted",
+        "",
+        f"Written by `idembench judge card {found[0].judge} --pack {pack} --out ...`; what each number is stands in",
+        "`suite/idembench/judges/cards.py`. Graded answers: `contrast.jsonl` in each folder of the pack, hard negatives included.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+        *(f"| {' | '.join(_cells(card))} |" for card in found),
+        "",
+        _verdict(found),
+        "",
+        f"Fingerprint: `{found[0].fingerprint}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(card: Card) -> list[str]:
+    worst = "-" if card.worst_category is None else f"{card.worst_category[0]} {card.worst_category[1]:.2f}"
+    return [
+        card.trait,
+        str(card.answers),
+        f"{card.auroc:.3f}",
+        f"{card.length_matched:.3f}",
+        worst,
+        f"{card.rank_correlation:.2f}",
+        f"{card.calibration_error:.1f}",
+        "-" if card.injected is None else f"{card.injected:.0%} of {card.attacks}",
+        f"{card.missing:.0%}",
+    ]
+
+
+def _verdict(found: Sequence[Card]) -> str:
+    weak = [f"{card.trait} ({card.auroc:.2f})" for card in found if not card.auroc >= TARGET]
+    if weak:
+        return f"Below the AUROC of {TARGET:.2f} that a judge should have: {', '.join(weak)}. No published claim should rest on it there."
+    return f"AUROC is {TARGET:.2f} or more on every set."
