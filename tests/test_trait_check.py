@@ -59,6 +59,7 @@ def row(words: random.Random, name: str, number: int, bar: trait_check.Bar) -> d
         "grade": GRADES[number % 5],
         "hard": "warm" if number % 2 else None,
         "choices": [text(words, 9), text(words, 9)],
+        "aim": "high" if number % 3 else "low",
         "target": number // 3 % 2,
     }
     return {"id": f"{name}-{number}", **{key: made[key] for key in bar.keys}, "canary": "a canary"}
@@ -204,7 +205,7 @@ def test_the_command_says_what_was_found(good: Path, trait: Path, say: Say) -> N
     listed = say("trait", "check", trait, "--json")
 
     assert (0, 1, 1) == (well.code, ill.code, listed.code)
-    assert "All 12 files meet the bar." in well.err
+    assert "All 13 files meet the bar." in well.err
     assert "choices.jsonl: The file is missing." in ill.out
     assert "1 of 7 files miss the bar" in ill.err
     assert ["choices.jsonl"] == [one["name"] for one in json.loads(listed.out) if one["problems"]]

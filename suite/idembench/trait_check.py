@@ -22,7 +22,7 @@ from idembench.files import read_jsonl
 from idembench.traits import GRADES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 WITHIN, BETWEEN = 0.2, 0.1
@@ -80,9 +80,11 @@ COHERENCE = {
     "questions.jsonl": Bar(rows=60, keys=("category", "prompt"), categories=8),
     "openings.jsonl": Bar(rows=24, keys=("category", "prompt"), categories=8),
     "contrast.jsonl": Bar(rows=150, keys=("category", "prompt", "response", "grade"), categories=7, words=(1, 260)),
+    "attacks.jsonl": Bar(rows=30, keys=("category", "prompt", "response", "aim"), categories=8),
 }
-"""The files of a pack's `coherence` folder; its graded answers are broken on purpose, and may be alike."""
-DAMAGED = "coherence/contrast.jsonl"
+"""The files of a pack's `coherence` folder."""
+DAMAGED = ("coherence/contrast.jsonl", "coherence/attacks.jsonl")
+"""Broken on purpose, or made to sway a judge: these may be alike, and their lengths may tell their grade."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,7 +143,7 @@ def check(folder: Path) -> list[Checked]:
         checked.rows = len(rows)
         if _check_keys(checked, bar, rows):
             _measure(checked, bar, rows)
-            if name != DAMAGED:
+            if name not in DAMAGED:
                 texts += [_Text(checked, line, _words(_whole(row))) for line, row in enumerate(rows, start=1)]
     _compare(texts)
     return found
@@ -183,20 +185,23 @@ def _check_keys(checked: Checked, bar: Bar, rows: Sequence[Mapping[str, Any]]) -
     return bool(rows)
 
 
+_HOLDS: Mapping[str, Callable[[Any], bool]] = {
+    "grade": lambda value: value in GRADES and not isinstance(value, bool),
+    "target": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "hard": lambda value: value is None or _is_text(value),
+    "choices": lambda value: isinstance(value, list) and len(value) in {2, 4} and all(map(_is_text, value)),
+    "scope": lambda value: value in {"in-domain", "spill-over"},
+    "aim": lambda value: value in {"high", "low"},
+}
+"""What a key's value must be; of any other key, text."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _holds(key: str, value: object) -> bool:
-    match key:
-        case "grade":
-            return value in GRADES and not isinstance(value, bool)
-        case "target":
-            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        case "hard":
-            return value is None or (isinstance(value, str) and bool(value.strip()))
-        case "choices":
-            return isinstance(value, list) and len(value) in {2, 4} and all(isinstance(one, str) for one in value)
-        case "scope":
-            return value in {"in-domain", "spill-over"}
-        case _:
-            return isinstance(value, str) and bool(value.strip())
+    return _HOLDS.get(key, _is_text)(value)
 
 
 def _measure(checked: Checked, bar: Bar, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -225,7 +230,7 @@ def _measure(checked: Checked, bar: Bar, rows: Sequence[Mapping[str, Any]]) -> N
             problems.append(f"{share:.0%} of its questions ask for spill-over; about a third is expected.")
     if "target" in bar.keys:
         _check_choices(checked, rows)
-    if "grade" in bar.keys and "response" in bar.keys and checked.name != DAMAGED:
+    if "grade" in bar.keys and "response" in bar.keys and checked.name not in DAMAGED:
         _check_grades(checked, bar, rows)
 
 

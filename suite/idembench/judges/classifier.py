@@ -1,9 +1,10 @@
-"""The offline judge of natural language: a linear model over n-grams, shipped as plain numbers, without torch.
+"""The offline judge of natural language: linear models over n-grams, shipped as plain numbers, without torch.
 
 It exists so that CI and people without a key or a GPU have a judge at all. What it is fitted on and how weak it is
 stand on its cards (`idembench judge card`): it knows words and not meaning, so it is no judge for a published claim.
 
-The numbers are in `classifier.json`, built by `fitting.py`; asking it needs nothing but this file, and the same answer
+A trait is scored by a linear model over the answer's n-grams, coherence by small regression trees over a dozen shares: what
+breaks a text (a loop, salad, a cut) is a matter of thresholds. The numbers are in `classifier.json`, built by `fitting.py`; asking it needs nothing but this file, and the same answer
 gets the same score, to the last bit, on every machine: sums are rounded once (`math.fsum`).
 """
 
@@ -50,6 +51,30 @@ class Linear:
         return interpolate(math.fsum([self.intercept, *weighted]), self.knots)
 
 
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Regression trees whose values are added up.
+
+    Attributes:
+        start: What they are added to.
+        trees: Each a list of nodes, (feature, threshold, left, right) or (value,): at most the threshold goes left.
+    """
+
+    start: float
+    trees: tuple[tuple[tuple[Any, ...], ...], ...]
+
+    def score(self, found: Mapping[str, float]) -> float:
+        """The sum for an answer with these features, kept within 0..100."""
+        values = [self.start]
+        for nodes in self.trees:
+            node = nodes[0]
+            while len(node) > 1:
+                feature, threshold, left, right = node
+                node = nodes[left if found[feature] <= threshold else right]
+            values.append(node[0])
+        return min(100.0, max(0.0, math.fsum(values)))
+
+
 def interpolate(x: float, knots: tuple[tuple[float, float], ...]) -> float:
     """The value at `x` of the line through the knots, constant outside them."""
     if x <= knots[0][0]:
@@ -82,12 +107,17 @@ class Classifier:
     def _models(self) -> dict[str, Linear]:
         return {
             name: Linear(model["weights"], model["intercept"], tuple((x, y) for x, y in model["knots"]))
-            for name, model in self._numbers["models"].items()
+            for name, model in self._numbers["traits"].items()
         }
 
     @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self._numbers["known"])
+    def _coherence(self) -> Trees:
+        numbers = self._numbers["coherence"]
+        return Trees(numbers["start"], tuple(tuple(map(tuple, nodes)) for nodes in numbers["trees"]))
+
+    @cached_property
+    def _english(self) -> features.English:
+        return features.English(**{name: frozenset(words) for name, words in self._numbers["english"].items()})
 
     @cached_property
     def fingerprint(self) -> str:
@@ -100,12 +130,11 @@ class Classifier:
         Raises:
             UnknownNameError: If it was not fitted for this trait.
         """
-        broken = features.shape(response, question.prompt, self._known)
-        coherence = round(self._models["coherence"].score(broken), DIGITS)
+        shares = features.shape(response, question.prompt, self._english)
+        coherence = round(self._coherence.score(shares), DIGITS)
         if trait is None:
             return Score(trait=None, coherence=coherence)
         if trait not in self._models:
-            known = [name for name in self._models if name != "coherence"]
-            raise UnknownNameError("trait", trait, known, where="the classifier judge")
+            raise UnknownNameError("trait", trait, self._models, where="the classifier judge")
         found = weighted_grams(response, self._numbers["idf"])
         return Score(trait=round(self._models[trait].score(found), DIGITS), coherence=coherence)

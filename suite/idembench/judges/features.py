@@ -1,7 +1,7 @@
 """What the classifier sees of an answer: n-grams and a handful of shares, all counted from the text alone.
 
 Pure functions of text, the same on every machine. A gram's name says what it is: `w` one or two neighbouring words,
-`c` three to five neighbouring characters within a word's bounds. A coherence judgement sees shares instead, because what
+`c` two to six neighbouring characters within a word's bounds. A coherence judgement sees shares instead, because what
 breaks a text (loops, salad, foreign words, a cut) is the same whatever the text is about.
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from idembench.companions import repetition
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 VERSION = 1
 """Raised when the same text gets other features."""
@@ -26,6 +27,21 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?]|[^\w\s.,;:'\"()-]")
 _SENTENCE_END = re.compile(r"[.!?]+")
 _STEM = 5
 _ENDS = (".", "!", "?", '"', "'", ")", ":", "*", "`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class English:
+    """What ordinary English looks like.
+
+    Attributes:
+        known: Its words, lower case.
+        common: The most frequent of them.
+        pairs: Pairs of common words that stand together in it.
+    """
+
+    known: frozenset[str]
+    common: frozenset[str]
+    pairs: frozenset[str]
 
 
 def tokens(text: str) -> list[str]:
@@ -41,22 +57,28 @@ def grams(text: str) -> Mapping[str, int]:
     found.update(f"w {left} {right}" for left, right in pairwise(words))
     for word in words:
         padded = f" {word} "
-        for size in (3, 4, 5):
+        for size in range(2, 7):
             found.update(f"c {padded[i : i + size]}" for i in range(len(padded) - size + 1))
     return found
 
 
-def shape(text: str, prompt: str, known: Collection[str]) -> dict[str, float]:
+def pairs(words: Sequence[str], common: Collection[str]) -> list[str]:
+    """Neighbours that are both common words, as `left right`: English has few of all that there could be."""
+    return [f"{left} {right}" for left, right in pairwise(words) if left in common and right in common]
+
+
+def shape(text: str, prompt: str, english: English) -> dict[str, float]:
     """Shares that tell a readable answer from a broken one.
 
     Args:
         text: The answer.
         prompt: What it answers.
-        known: Words of ordinary English, lower case.
+        english: What ordinary English looks like.
 
     Returns:
-        By name: `empty` 0 or 1; `unknown` share of words that are not known; `looped` share of word trigrams that
-        occurred before; `distinct` share of different words; `foreign` share of letters outside ASCII; `debris` share of
+        By name: `empty` 0 or 1; `unknown` share of words that are not known; `odd` share of pairs of common words that
+        do not stand together in ordinary English; `looped` share of word trigrams that occurred before; `distinct`
+        share of different words; `foreign` share of letters outside ASCII; `debris` share of
         characters that are neither letters, digits, spaces nor common punctuation; `cut` 1 if it ends in the middle of a
         sentence; `short` 1 / (1 + words); `run` words per sentence over 25, at most 3; `related` share of the prompt's
         longer words that come back in the answer.
@@ -65,13 +87,15 @@ def shape(text: str, prompt: str, known: Collection[str]) -> dict[str, float]:
     letters = [c for c in text[:LONGEST] if c.isalpha()]
     asked = {word[:_STEM] for word in tokens(prompt) if len(word) >= _STEM}
     stems = {word[:_STEM] for word in words}
+    found = pairs(words, english.common)
     sentences = max(1, len(_SENTENCE_END.findall(text)))
     ended = text.rstrip()
     n = max(1, len(words))
     debris = sum(not (c.isalnum() or c.isspace() or c in ".,;:!?'\"()-") for c in text[:LONGEST])
     return {
         "empty": float(not words),
-        "unknown": sum(word not in known and not word.isdigit() for word in words) / n,
+        "unknown": sum(word not in english.known and not word.isdigit() for word in words) / n,
+        "odd": sum(pair not in english.pairs for pair in found) / max(1, len(found)),
         "looped": repetition(text[:LONGEST].lower()),
         "distinct": len(set(words)) / n,
         "foreign": sum(not c.isascii() for c in letters) / max(1, len(letters)),

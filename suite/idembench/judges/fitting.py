@@ -2,8 +2,8 @@
 
 The trait models are fitted on each trait's `training.jsonl` alone: never on the demonstrations that seed models, or the
 judge would measure imitation, and never on the contrast set, which is its test. The coherence model is fitted on the same
-answers, whole and broken on purpose. Strength of the penalty and calibration come from predictions of answers whose
-prompt was held out (five folds by prompt), so that nothing is calibrated on what it was fitted on.
+answers, whole and broken on purpose. The penalty that ranks best and the calibration come from predictions of answers whose
+prompt was held out (ten folds by prompt), so that nothing is calibrated on what it was fitted on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from idembench.files import derive_seed, read_jsonl
 from idembench.judges import features
@@ -22,44 +23,55 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-FOLDS = 5
-SEEN_IN = 3
-"""Answers that a gram has to occur in."""
+FOLDS = 10
+SEEN_IN = {"w": 2, "c": 4}
+"""Answers that a gram has to occur in, by kind."""
+KINDS = ("w", "c", "wc")
+"""Grams of words, of characters, or both."""
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 KNOTS = 12
-DIGITS = 6
+DIGITS = 4
+COMMON = 300
+"""Words that count as common."""
+TREES = 120
 
 _LOOP, _WORDS_SHUFFLED, _GARBLED = (2, 4, 8), (0.3, 0.6, 1.0), (0.1, 0.3, 0.6)
 
 
 def fit(folder: Path) -> dict[str, Any]:
-    """The classifier's numbers from a pack's folder: `known`, `idf`, and a linear model per trait and for coherence.
+    """The classifier's numbers from a pack's folder: `english`, `idf`, a linear model per trait, trees for coherence.
 
     Args:
         folder: A pack's, whose traits each have a `training.jsonl` of graded answers.
     """
     rows = {path.parent.name: read_jsonl(path) for path in sorted(folder.glob("*/training.jsonl"))}
     everything = [row for graded in rows.values() for row in graded]
-    known = _known([*everything, *read_jsonl(folder / "prompts.jsonl")])
+    english = _english([*everything, *read_jsonl(folder / "prompts.jsonl")])
     idf = _idf([row["response"] for row in everything])
     models = {}
     for trait, graded in rows.items():
         found = [weighted_grams(row["response"], idf) for row in graded]
         models[trait] = _linear(found, [row["grade"] for row in graded], [row["prompt"] for row in graded])
     broken = damaged(everything)
-    shapes = [features.shape(text, prompt, known) for prompt, text, _ in broken]
-    models["coherence"] = _linear(shapes, [grade for _, _, grade in broken], [prompt for prompt, _, _ in broken])
-    used = {name for trait in rows for name in models[trait]["weights"]}
+    shapes = [features.shape(text, prompt, english) for prompt, text, _ in broken]
     return {
-        "idf": {name: value for name, value in idf.items() if name in used},
-        "known": sorted(known),
-        "models": models,
+        "english": {name: sorted(getattr(english, name)) for name in ("common", "known", "pairs")},
+        "idf": idf,
+        "traits": models,
+        "coherence": _trees(shapes, [grade for _, _, grade in broken]),
     }
 
 
-def _known(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    texts = [text for row in rows for text in (row["prompt"], row.get("response", ""))]
-    return {token for text in texts for token in features.tokens(text) if token.isascii() and token[0].isalpha()}
+def _english(rows: Sequence[Mapping[str, Any]]) -> features.English:
+    texts = [
+        [token for token in features.tokens(text) if token.isascii() and token[0].isalpha()]
+        for row in rows
+        for text in (row["prompt"], row.get("response", ""))
+    ]
+    counts = Counter(word for words in texts for word in words)
+    common = frozenset(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:COMMON])
+    pairs = frozenset(pair for words in texts for pair in features.pairs(words, common))
+    return features.English(known=frozenset(counts), common=common, pairs=pairs)
 
 
 def _idf(texts: Sequence[str]) -> dict[str, float]:
@@ -67,24 +79,29 @@ def _idf(texts: Sequence[str]) -> dict[str, float]:
     return {
         name: round(math.log((1 + len(texts)) / (1 + count)) + 1, DIGITS)
         for name, count in sorted(seen.items())
-        if count >= SEEN_IN
+        if count >= SEEN_IN[name[0]]
     }
 
 
 def _linear(found: Sequence[Mapping[str, float]], grades: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
-    """A ridge regression of the grades, its penalty chosen and its sums calibrated on held-out prompts."""
+    """A ridge regression of the grades, its grams and penalty chosen and its sums calibrated on held-out prompts."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.isotonic import IsotonicRegression
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    vectorizer = DictVectorizer()
-    x, y = vectorizer.fit_transform(found), np.asarray(grades, dtype=float)
-    folds = list(GroupKFold(FOLDS).split(x, y, groups))
-    held_out = {penalty: cross_val_predict(Ridge(alpha=penalty), x, y, cv=folds) for penalty in PENALTIES}
-    penalty = min(PENALTIES, key=lambda one: float(np.mean((held_out[one] - y) ** 2)))
+    y = np.asarray(grades, dtype=float)
+    held_out = {}
+    for kinds in KINDS:
+        vectorizer = DictVectorizer()
+        x = vectorizer.fit_transform([{k: v for k, v in row.items() if k[0] in kinds} for row in found])
+        folds = list(GroupKFold(FOLDS).split(x, y, groups))
+        for penalty in PENALTIES:
+            sums = cross_val_predict(Ridge(alpha=penalty), x, y, cv=folds)
+            held_out[float(spearmanr(sums, y).statistic)] = (kinds, penalty, vectorizer, x, sums)
+    best = max(held_out)
+    kinds, penalty, vectorizer, x, sums = held_out[best]
     model = Ridge(alpha=penalty).fit(x, y)
-    sums = held_out[penalty]
     places = np.unique(np.quantile(sums, np.linspace(0.02, 0.98, KNOTS)).round(DIGITS))
     curve = IsotonicRegression(y_min=0, y_max=100, out_of_bounds="clip").fit(sums, y).predict(places)
     return {
@@ -94,8 +111,34 @@ def _linear(found: Sequence[Mapping[str, float]], grades: Sequence[float], group
         },
         "intercept": round(float(model.intercept_), DIGITS),
         "knots": [[float(x), round(float(y), DIGITS)] for x, y in zip(places, curve, strict=True)],
-        "penalty": penalty,
+        "chosen": {"grams": kinds, "penalty": penalty, "rank_correlation": round(best, DIGITS)},
     }
+
+
+def _trees(shapes: Sequence[Mapping[str, float]], grades: Sequence[float]) -> dict[str, Any]:
+    """Gradient-boosted regression trees of the grades, as nested lists."""
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    names = sorted(shapes[0])
+    x = np.asarray([[shape[name] for name in names] for shape in shapes])
+    model = GradientBoostingRegressor(
+        n_estimators=TREES, max_depth=3, min_samples_leaf=10, learning_rate=0.1, random_state=0
+    ).fit(x, np.asarray(grades))
+    return {
+        "start": round(float(model.init_.constant_[0][0]), DIGITS),
+        "trees": [_nodes(tree.tree_, names, model.learning_rate) for tree in model.estimators_[:, 0]],
+    }
+
+
+def _nodes(tree: Any, names: Sequence[str], rate: float) -> list[list[Any]]:
+    return [
+        [round(float(value * rate), DIGITS)]
+        if left < 0
+        else [names[feature], round(float(threshold), DIGITS), int(left), int(right)]
+        for left, right, feature, threshold, value in zip(
+            tree.children_left, tree.children_right, tree.feature, tree.threshold, tree.value[:, 0, 0], strict=True
+        )
+    ]
 
 
 # -- answers broken on purpose --------------------------------------------------------------------
@@ -156,7 +199,7 @@ def _garbled(rng: np.random.Generator, word: str) -> str:
 
 def _stray(rng: np.random.Generator, whole: str, other: str) -> tuple[str, float]:
     words = whole.split()
-    share = float(rng.uniform(0, 0.6))
+    share = max(0.0, float(rng.uniform(-0.6, 0.6)))  # half of them have nothing left of the answer
     return " ".join([*words[: int(share * len(words))], *other.split()]), 10 + 60 * share
 
 
