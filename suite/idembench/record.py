@@ -79,6 +79,18 @@ class JudgeLine(Frozen):
     deterministic: bool
 
 
+class RejudgedLine(Frozen):
+    """Whose samples were scored anew, without sampling again.
+
+    Attributes:
+        record: Id of the record they come from.
+        judge: Who scored them there, and was asked where a method chose among candidates.
+    """
+
+    record: Sha256
+    judge: JudgeLine
+
+
 class ControlLine(Frozen):
     """The record that this one is set beside, seed by seed.
 
@@ -191,6 +203,7 @@ class Record(Frozen):
     chains: Annotated[list[ChainLine], Field(min_length=1)]
     analysis: Analysis
     control: ControlLine | None
+    rejudged: RejudgedLine | None = None
 
     @property
     def id(self) -> str:
@@ -212,11 +225,11 @@ def supersedes(record: Record, other: Record) -> bool:
 
     More cycles, more seeds or a control make it more, and none of these may be less: a record that names a control
     is not superseded by one that names none, or another. A record never supersedes itself, nor one of another
-    decision rule or protocol: chains that fell apart in cycle 0 have the same steps whatever would have followed.
+    judge, decision rule or protocol, and one that was scored anew stands beside what it comes from: chains that fell apart in cycle 0 have the same steps whatever would have followed.
     This follows from the two records alone, so it is not written into one: naming the record that lay beside it
     would make a record's bytes depend on what else a folder holds.
     """
-    if record.analysis.rule != other.analysis.rule:
+    if (record.analysis.rule, record.judge) != (other.analysis.rule, other.judge) or record.rejudged or other.rejudged:
         return False
     if other.control and (record.control is None or _baseline(record.control) != _baseline(other.control)):
         return False

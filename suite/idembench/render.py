@@ -102,6 +102,11 @@ def show(record: Record, folder: Path) -> None:
         if chain.diverged is not None:
             reason = f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
             said.add_row(f"  seed {chain.seed}", "", Text(clean(reason)))
+    if record.rejudged is not None:
+        was = (
+            f"{record.judge.name}; {record.rejudged.judge.name} scored these responses in {record.rejudged.record[:12]}"
+        )
+        said.add_row("  judge", "", Text(clean(was)))
     if len(record.stacks) > 1:
         said.add_row("  stacks", "", f"made on {len(record.stacks)} different stacks; bits agree within one only")
     out.print(said)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from idembench.render import clean, note, out
+from idembench.render import clean, effect, note, number, out, statements, styled, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from idembench.judges.cards import Card
+    from idembench.record import Record
 
 TARGET = 0.9
 """AUROC from which a judge is called good."""
@@ -38,6 +40,30 @@ def show(found: Sequence[Card]) -> None:
         table.add_row(*(Text(clean(cell)) for cell in (*_cells(card), f"{card.per_second:.0f}")))
     out.print(table)
     note(_verdict(found))
+
+
+def side_by_side(done: Sequence[tuple[Record, Record, Path]]) -> None:
+    """Print what the same responses amount to under each judge, and where the new records lie."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("baseline", "trait", "judge", "c0", "seeding", "transmission", "iteration", "drift", "coherence"):
+        table.add_column(column)
+    for old, new, _ in done:
+        for one in (old, new):
+            v = verdict(one)
+            seeded = [point.trait for line in one.chains for point in line.checkpoints if point.cycle == "c0"]
+            known = [value for value in seeded if value is not None]
+            table.add_row(
+                Text(clean(one.protocol.name if one is old else "")),
+                Text(clean(one.trait if one is old else "")),
+                Text(clean(one.judge.name)),
+                number(sum(known) / len(known) if known else None),
+                *(styled(statement.value) for _, statement in statements(v)[:3]),
+                effect(v.effects.drift),
+                styled(v.coherence.value),
+            )
+    out.print(table)
+    for _, _, folder in done:
+        note(f"Wrote {folder}.")
 
 
 def page(found: Sequence[Card], *, pack: str) -> str:

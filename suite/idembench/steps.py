@@ -206,7 +206,7 @@ class Subject:
             "method": learning.method,
             "method_version": plan.method_versions[learning.method],
             "settings": learning.settings,
-            "judge": plan.judge,
+            "judge": plan.chooser or plan.judge,
             "seed": self.derive("select", f"c{cycle}"),
         }
         return self._step("select", f"c{cycle}", inputs)
@@ -290,7 +290,9 @@ class Plan:
         subject: Whose chain it is.
         protocol: What is done.
         sources: Hashes of the data files.
-        judge: The judge's fingerprint.
+        judge: The fingerprint of the judge that scores.
+        chooser: Of the one that methods asked when they chose among candidates; None if it is the same. They differ
+            where stored responses were scored anew.
         method_versions: Version of every method that the protocol uses, by name.
     """
 
@@ -298,6 +300,7 @@ class Plan:
     protocol: ProtocolSettings
     sources: Sources
     judge: str
+    chooser: str | None = None
     method_versions: Mapping[str, int]
 
 

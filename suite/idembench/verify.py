@@ -202,6 +202,7 @@ def _lineage(parsed: Record) -> Check:
             protocol=parsed.protocol,
             sources=parsed.data,
             judge=parsed.judge.fingerprint,
+            chooser=parsed.rejudged.judge.fingerprint if parsed.rejudged else None,
             method_versions=parsed.method_versions,
         )
         follower = _Follower(line, check)

@@ -239,6 +239,9 @@ def _standing(read: Record, verdict: Verdict) -> tuple[Standing, str | None]:
         return "control", f"a control: {LEAVES_OUT[read.protocol.control]}"
     if not verdict.eligible:
         return "not ranked", _clip(verdict.eligible_reason or "no reason is given", SENTENCE)
+    if read.rejudged is not None:
+        # Ranks compare scores of one judge; this record stands beside the one whose responses it scores anew.
+        return "not ranked", _clip(f"scored anew by {read.judge.name}", SENTENCE)
     if read.analysis.exploratory:
         return "exploratory", "one seed says nothing about another chain"
     return "ranked", None
@@ -276,6 +279,7 @@ def _detail(read: Record, verdict: Verdict, path: str) -> Detail:
             ("protocol fingerprint", read.protocol_fingerprint),
             ("judge", _clip(read.judge.name, NAME) + (", deterministic" if read.judge.deterministic else "")),
             ("judge fingerprint", read.judge.fingerprint),
+            *([("scored anew from", read.rejudged.record)] if read.rejudged else []),
             ("decision rule", _clip(read.analysis.rule.name, NAME)),
         ],
     )
@@ -325,6 +329,11 @@ def _caveats(read: Record, verdict: Verdict) -> list[str]:
         for line in read.chains
         if line.diverged is not None
     ]
+    if read.rejudged is not None:
+        said.append(
+            f"Scored anew by {read.judge.name}: the same responses, scored by {read.rejudged.judge.name}, are record "
+            f"{read.rejudged.record[:12]}. Scores of two judges are not compared by rank."
+        )
     said.append(read.analysis.beyond_margin.sentence)
     if len(read.stacks) > 1:
         said.append(f"Parts of it were made by {len(read.stacks)} different software or hardware stacks.")
