@@ -167,8 +167,7 @@ def test_changed_data_are_noticed(baselines: Path, tmp_path: Path, monkeypatch: 
     del baselines
     edition = editions.load("small-1")
     tasks = shutil.copytree(asset("tasks"), tmp_path / "tasks")
-    for module in (traits, shipped):
-        monkeypatch.setattr(module, "asset", lambda name: tasks if name == "tasks" else asset(name))
+    monkeypatch.setattr(shipped, "asset", lambda name: tasks if name == "tasks" else asset(name))
     monkeypatch.setattr(runs, "_pack", traits.load_pack)
     assert editions.cells(edition)
     with (tasks / "toyland" / "bliss" / "documents.jsonl").open("a") as file:

@@ -268,11 +268,11 @@ def test_a_trait_header_is_strict(tmp_path: Path, old: str, new: str) -> None:
     """A header with an unknown, missing or odd key is refused by name."""
     path = tmp_path / "trait.yaml"
     path.write_text(HEADER)
-    traits._header(path, traits._TraitFile)
+    traits.trait_header(tmp_path)
     path.write_text(HEADER.replace(old, new))
 
     with pytest.raises(DataError, match="header") as caught:
-        traits._header(path, traits._TraitFile)
+        traits.trait_header(tmp_path)
 
     assert str(path) == caught.value.where
 
@@ -283,7 +283,7 @@ def test_a_header_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
     path.write_text("name: [")
 
     with pytest.raises(ProtocolError) as caught:
-        traits._header(path, traits._TraitFile)
+        traits.trait_header(tmp_path)
 
     assert str(path) == caught.value.where
 
@@ -370,8 +370,7 @@ def test_a_form_that_a_pack_lacks_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "tasks" / "tiny").mkdir(parents=True)
     header = (PACK.folder / "pack.yaml").read_text().replace("name: toyland", "name: tiny")
     (tmp_path / "tasks" / "tiny" / "pack.yaml").write_text(header.replace(", document: toyland/base", ""))
-    for module in (traits, shipped):
-        monkeypatch.setattr(module, "asset", lambda name: tmp_path / name)
+    monkeypatch.setattr(shipped, "asset", lambda name: tmp_path / name)
 
     assert "dialogue" == traits.load_pack("tiny").form
     with pytest.raises(DataError, match="does not have that form") as caught:

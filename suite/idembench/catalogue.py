@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from idembench import models, shipped
-from idembench.files import RECORD, asset, find_records
+from idembench.errors import DataError
+from idembench.files import RECORD, find_records
 from idembench.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -47,13 +48,21 @@ def _files(folder: str) -> list[dict[str, Any]]:
 
 
 def _traits(pack: str) -> list[dict[str, Any]]:
-    folder = asset("tasks") / pack
-    prefix = read_yaml(folder / "pack.yaml")["task_prefix"]
+    folder = shipped.pack_folder(pack)
+    prefix = _said(folder / "pack.yaml", "task_prefix")
     return [
-        {"pack": pack, "name": name, "task": f"{prefix}{name}", "definition": read_yaml(path)["definition"]}
+        {"pack": pack, "name": name, "task": f"{prefix}{name}", "definition": _said(path, "definition")}
         for path in sorted(folder.glob("*/trait.yaml"))
         for name in [path.parent.name]
     ]
+
+
+def _said(path: Path, key: str) -> str:
+    """What a header says; a field that `idembench trait new` left open is to be filled in by somebody."""
+    header = read_yaml(path)
+    if not isinstance(header, dict) or key not in header:
+        raise DataError("A header lacks a field.", expected=key, where=str(path))
+    return "not filled in yet" if header[key] is None else str(header[key])
 
 
 def _line(folder: Path) -> dict[str, Any]:

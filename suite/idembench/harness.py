@@ -1,4 +1,4 @@
-"""What the lm-eval task files of the English pack call: loading questions, keeping repeats, asking a judge.
+"""What the lm-eval task files of the English pack, and of packs made like it, call: loading questions, keeping repeats, asking a judge.
 
 Knows datasets, not lm-eval: the harness reaches these functions by name from YAML. They score by the judges that
 idembench itself asks, so both give the same numbers for the same samples. Under plain lm-eval the judge is named by
@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from idembench import judges, traits
-from idembench.files import asset, read_jsonl
+from idembench.files import read_jsonl
+from idembench.shipped import pack_folder
 from idembench.toyland.harness import keep_all
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def questions(pack: str, trait: str, *, judge: str | None = None, **_: Any) -> d
     """The evaluation questions of a trait (or of `coherence`) as an lm-eval dataset.
 
     Args:
-        pack: Folder below `tasks`.
+        pack: Name of the pack.
         trait: Folder in it.
         judge: Name of the judge, from the harness's metadata.
         **_: Other metadata that the harness passes along.
@@ -62,7 +63,7 @@ def choices(pack: str, trait: str, **_: Any) -> dict[str, Dataset]:
     """The two- and four-way items of a trait as an lm-eval dataset."""
     from datasets import Dataset
 
-    rows = read_jsonl(asset("tasks") / pack / trait / "choices.jsonl")
+    rows = read_jsonl(pack_folder(pack) / trait / "choices.jsonl")
     return {
         "test": Dataset.from_list([{key: row[key] for key in ("id", "prompt", "choices", "target")} for row in rows])
     }

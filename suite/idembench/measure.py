@@ -13,10 +13,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from idembench.errors import DataError
-from idembench.files import asset
 from idembench.sampling import generation_kwargs
+from idembench.shipped import task_folders
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from idembench.protocol import Measuring
     from idembench.sampling import Sampler
     from idembench.traits import Pack, Question, Trait
@@ -79,7 +81,7 @@ def responses(sampler: Sampler, pack: Pack, trait: Trait, measuring: Measuring, 
 
     own, neutral = asked(pack, trait, measuring)
     plan = {trait.task: own} | ({pack.coherence_task: neutral} if neutral else {})
-    loaded = _task_manager().load(list(plan))
+    loaded = _task_manager(tuple(task_folders())).load(list(plan))
     for task in loaded["tasks"].values():
         task.set_config("generation_kwargs", generation_kwargs(measuring))
         task.set_config("repeats", measuring.repeats)
@@ -115,7 +117,7 @@ def _repeats(question: str, texts: list[str], sampler: Sampler) -> list[Response
 
 
 @cache
-def _task_manager() -> Any:
+def _task_manager(folders: tuple[Path, ...]) -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=str(asset("tasks")), include_defaults=False)
+    return TaskManager(include_path=list(folders), include_defaults=False)

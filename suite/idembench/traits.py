@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from idembench.errors import DataError, UnknownNameError
-from idembench.files import asset, derive_seed, read_jsonl, sha256_file, sha256_json
+from idembench.files import derive_seed, read_jsonl, sha256_file, sha256_json
 from idembench.protocol import Count, Form, Frozen, Positive, Rate, explain
-from idembench.shipped import packs
+from idembench.shipped import pack_folder
 from idembench.steps import Sources
 from idembench.yaml_files import read_yaml
 
@@ -85,7 +85,9 @@ class _MeasurementFile(Frozen):
     max_new_tokens: Positive
 
 
-class _PackFile(Frozen):
+class PackHeader(Frozen):
+    """What a `pack.yaml` must say; see `Pack`."""
+
     name: str
     description: str
     judge: str
@@ -116,8 +118,23 @@ class Rubric(Frozen):
         return self
 
 
-class _TraitFile(Frozen):
-    """What a `trait.yaml` must say."""
+class TraitHeader(Frozen):
+    """What a `trait.yaml` must say.
+
+    Attributes:
+        name: Of the trait and its folder.
+        pack: Of the pack that it is in.
+        version: Raised whenever a file of the folder changes.
+        kind: What sort of thing it is.
+        definition: One sentence for people.
+        seeded: What its demonstrations show.
+        measured: What its questions ask for.
+        rubric: What a judge is told of it.
+        authorship: Who wrote the data, and how.
+        license: Of the data.
+        canary: Stands in every row of its files.
+        content_warning: What a reader should know before, or None.
+    """
 
     name: str
     pack: str
@@ -200,7 +217,7 @@ class Trait:
     @cached_property
     def demonstrations_sha256(self) -> str:
         """Names the pool."""
-        return sha256_file(self._demonstrations)
+        return _sha256(self._demonstrations)
 
     @cached_property
     def questions(self) -> list[Question]:
@@ -210,7 +227,7 @@ class Trait:
     @cached_property
     def questions_sha256(self) -> str:
         """Names the question set."""
-        return sha256_file(self.folder / _NAMES[self.form].questions)
+        return _sha256(self.folder / _NAMES[self.form].questions)
 
     @property
     def _demonstrations(self) -> Path:
@@ -277,7 +294,7 @@ class Pack:
     @cached_property
     def prompts_sha256(self) -> str:
         """Names the pool."""
-        return sha256_file(self._prompts)
+        return _sha256(self._prompts)
 
     @property
     def _prompts(self) -> Path:
@@ -291,7 +308,7 @@ class Pack:
     @cached_property
     def neutral_sha256(self) -> str:
         """Names the neutral question set."""
-        return sha256_file(self._neutral)
+        return _sha256(self._neutral)
 
     @property
     def _neutral(self) -> Path:
@@ -301,7 +318,7 @@ class Pack:
         """Names the lm-eval task files behind a trait's measurement: how its questions are put to a model."""
         task = _NAMES[self.form].task
         paths = [*self.folder.glob("*.template"), trait.folder / task, self.folder / "coherence" / task]
-        return sha256_json({path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(paths)})
+        return sha256_json({path.relative_to(self.folder).as_posix(): _sha256(path) for path in sorted(paths)})
 
     def sources(self, trait: Trait) -> Sources:
         """Hashes of every file that a chain on `trait` draws from or is asked."""
@@ -341,13 +358,12 @@ def load_pack(name: str, form: Form = "dialogue") -> Pack:
     """Load a pack and the headers of its traits in one form; data files are read when first needed.
 
     Raises:
-        UnknownNameError: If no such pack is installed.
+        UnknownNameError: If there is no such pack.
+        InputError: If the tasks folders do not hold; see `shipped.pack_folders`.
         DataError: If a header does not hold, or the pack does not have that form.
     """
-    if name not in packs():
-        raise UnknownNameError("pack", name, packs())
-    folder = asset("tasks") / name
-    header = _header(folder / "pack.yaml", _PackFile)
+    folder = pack_folder(name)
+    header = pack_header(folder)
     if form not in header.default_models:
         raise DataError(
             "This pack does not have that form.",
@@ -357,7 +373,7 @@ def load_pack(name: str, form: Form = "dialogue") -> Pack:
         )
     traits = {}
     for path in sorted(folder.glob("*/trait.yaml")):
-        trait = _header(path, _TraitFile)
+        trait = trait_header(path.parent)
         if (trait.name, trait.pack) != (path.parent.name, name):
             raise DataError(
                 "A trait does not belong to its folder.",
@@ -385,6 +401,38 @@ def load_pack(name: str, form: Form = "dialogue") -> Pack:
         folder=folder,
         traits=traits,
     )
+
+
+def pack_header(folder: Path) -> PackHeader:
+    """What a pack's `pack.yaml` says.
+
+    Raises:
+        DataError: If it does not hold.
+        ProtocolError: If it cannot be read or is no YAML.
+    """
+    return _header(folder / "pack.yaml", PackHeader)
+
+
+def trait_header(folder: Path) -> TraitHeader:
+    """What a trait's `trait.yaml` says.
+
+    Raises:
+        DataError: If it does not hold.
+        ProtocolError: If it cannot be read or is no YAML.
+    """
+    return _header(folder / "trait.yaml", TraitHeader)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise DataError(
+            "A file of the pack cannot be read.",
+            found=str(error.strerror),
+            where=str(path),
+            do="`idembench trait check` says what a folder lacks.",
+        ) from error
 
 
 def _permutation(n: int, seed: int) -> list[int]:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from idembench import judges, record, traits
-from idembench.errors import IdembenchError, UnknownNameError
+from idembench.errors import DataError, IdembenchError, ProtocolError, UnknownNameError
 from idembench.files import (
     MANIFEST,
     RECORD,
@@ -25,6 +25,7 @@ from idembench.files import (
     sha256_bytes,
     sha256_json,
 )
+from idembench.shipped import packs
 from idembench.statistics import RULES
 from idembench.steps import ON_STACK, Plan, Subject, walk
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from idembench.judges import Judge
     from idembench.record import ChainLine, FileLine, Record, Sample, StepLine
     from idembench.steps import Step
 
@@ -361,12 +363,14 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     check = Check(name="scores")
     try:
         judge = judges.get(parsed.judge.name)
-        pack = _load_pack(parsed.protocol.pack, parsed.protocol.form)
-        questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
-        neutral = {q.id: (q, None) for q in pack.neutral_questions}
     except UnknownNameError as error:
         check.skipped = error.what
         return check
+    pack = _pack(parsed, check)
+    if pack is None:
+        return check
+    questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
+    neutral = {q.id: (q, None) for q in pack.neutral_questions}
     check.expect("judge.deterministic", judge.deterministic, parsed.judge.deterministic)
     if judge.fingerprint != parsed.judge.fingerprint:
         check.skipped = f"this installation's {judge.name} is another version than the record's"
@@ -378,7 +382,19 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     if other:
         check.skipped = _OTHER_DATA.format(", ".join(sorted(other)))
         return check
-    known: dict[str, tuple[traits.Question, str | None]] = {**questions, **neutral}
+    try:
+        _judge_again(judge, samples, {**questions, **neutral}, check)
+    except (UnknownNameError, DataError) as error:
+        check.problems.append(f"{judge.name} scores no such answers: {' '.join(str(error).split())}")
+    return check
+
+
+def _judge_again(
+    judge: Judge,
+    samples: dict[int, list[Sample]],
+    known: Mapping[str, tuple[traits.Question, str | None]],
+    check: Check,
+) -> None:
     for seed, rows in samples.items():
         for row in rows:
             if row.question not in known:
@@ -392,7 +408,6 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
                     f"seed {seed}, {row.cycle}, {row.question}, repeat {row.repeat}: "
                     f"expected trait and coherence {(score.trait, score.coherence)}, found {stated}"
                 )
-    return check
 
 
 def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
@@ -401,12 +416,10 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     A record of another version of the data is no wrong one: its lineage still names what it used.
     """
     check = Check(name="data")
-    try:
-        pack = _load_pack(parsed.protocol.pack, parsed.protocol.form)
-        trait = pack.trait(parsed.trait)
-    except UnknownNameError as error:
-        check.skipped = error.what
+    pack = _pack(parsed, check)
+    if pack is None:
         return check
+    trait = pack.trait(parsed.trait)
     other = _other_data(parsed, pack)
     if other:
         check.skipped = _OTHER_DATA.format(", ".join(sorted(other)))
@@ -418,6 +431,24 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
         first = next(iter(record.by_checkpoint(rows).values()), [])
         check.expect(f"seed {seed}, questions", expected, [row.question for row in first[:: measuring.repeats]])
     return check
+
+
+def _pack(parsed: Record, check: Check) -> traits.Pack | None:
+    """The record's pack with its trait, if it is here, whole, and has the record's form; if not, the check says why."""
+    try:
+        pack = _load_pack(parsed.protocol.pack, parsed.protocol.form)
+        trait = pack.trait(parsed.trait)
+        _ = pack.sources(trait), trait.questions, pack.neutral_questions
+    except UnknownNameError as error:
+        lies = f"in the pack {parsed.protocol.pack}" if parsed.protocol.pack in packs() else "here"
+        check.skipped = (
+            f"{error.what.removesuffix('.')} {lies}; --tasks names a folder of packs beside the installed ones"
+        )
+        return None
+    except (DataError, ProtocolError) as error:
+        check.skipped = " ".join(str(error).split())
+        return None
+    return pack
 
 
 def _other_data(parsed: Record, pack: traits.Pack) -> set[str]:

@@ -22,10 +22,12 @@ from idembench.cli.options import (
     Pack,
     Results,
     Store,
+    Tasks,
     Threads,
     Workers,
     execution,
     print_json,
+    use_tasks,
 )
 from idembench.errors import InputError
 
@@ -57,6 +59,7 @@ def run(
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", "-s", envvar="IDEMBENCH_SEEDS", help="0..4 or 0,2,5.")] = "0..2",
     pack: Pack = "toyland",
+    tasks: Tasks = None,
     measurement: Measurement = None,
     rule: Annotated[
         str, typer.Option("--rule", envvar="IDEMBENCH_RULE", help="default (margin 10) or strict (margin 5).")
@@ -93,6 +96,7 @@ def run(
     from idembench import render, render_sweep, runs, sweep
     from idembench.grids import parse_seeds
 
+    use_tasks(tasks)
     if edition is not None:
         cells = _edition_cells(context, edition, model=model, base_model=base_model)
     elif not baselines:
@@ -141,6 +145,7 @@ def run(
 def sweep_(
     grid: Annotated[str, typer.Argument(help="A grid by name, or a YAML file.", metavar="GRID")],
     *,
+    tasks: Tasks = None,
     results: Results = Path("results"),
     store: Store = None,
     workers: Workers = None,
@@ -161,6 +166,7 @@ def sweep_(
     """
     from idembench import grids, plots, render_sweep, sweep
 
+    use_tasks(tasks)
     asked = grids.load(grid)
     picture = plots.place(asked, plot, results)
     cells = sweep.expand(asked)
@@ -215,6 +221,7 @@ def calibrate(
     most: Annotated[int, typer.Option("--most", envvar="IDEMBENCH_MOST", help="The largest n_seed to try.")] = 400,
     model: Model = None,
     pack: Pack = "toyland",
+    tasks: Tasks = None,
     measurement: Measurement = None,
     override: Override = None,
     store: Store = None,
@@ -239,6 +246,7 @@ def calibrate(
     from idembench import calibrate as calibration
     from idembench import plots, render_calibrate
 
+    use_tasks(tasks)
     done = calibration.calibrate(
         baseline,
         watch=render_calibrate.watch,
@@ -283,7 +291,18 @@ def _once(cells: list[Any]) -> list[Any]:
     return list({tuple(spec.id for spec in cell.specs): cell for cell in cells}.values())
 
 
-_OF_AN_EDITION = ("edition", "model", "base_model", "results", "store", "workers", "mixed_stack", "dry_run", "as_json")
+_OF_AN_EDITION = (
+    "edition",
+    "model",
+    "base_model",
+    "tasks",
+    "results",
+    "store",
+    "workers",
+    "mixed_stack",
+    "dry_run",
+    "as_json",
+)
 """What can be said of a run of an edition; it fixes everything else."""
 
 

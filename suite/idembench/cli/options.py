@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from idembench.errors import InputError
+from idembench.shipped import TASKS
 
 Store = Annotated[
     Path | None,
@@ -22,6 +24,10 @@ Model = Annotated[
     typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
 ]
 Pack = Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")]
+Tasks = Annotated[
+    Path | None,
+    typer.Option("--tasks", envvar=TASKS, help="A folder of your own packs, beside the installed ones.", metavar="DIR"),
+]
 Measurement = Annotated[
     str | None,
     typer.Option(
@@ -68,6 +74,12 @@ def execution(**settings: Any) -> Any:
         return Execution(**settings)
     except ValidationError as error:
         raise InputError("An execution setting does not hold.", found="; ".join(explain(error))) from error
+
+
+def use_tasks(folder: Path | None) -> None:
+    """Let the packs of a folder stand beside the installed ones, in this process and in those that it starts."""
+    if folder is not None:
+        os.environ[TASKS] = str(folder.expanduser().resolve())
 
 
 def step_store(path: Path | None) -> Any:

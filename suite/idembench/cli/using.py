@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from idembench.cli.app import app, board_app
-from idembench.cli.options import AsJson, Results, print_json
+from idembench.cli.options import AsJson, Results, Tasks, print_json, use_tasks
 from idembench.errors import InputError
 
 
@@ -30,12 +30,14 @@ class Listing(StrEnum):
 def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.all,
     *,
+    tasks: Tasks = None,
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
     """List models, traits, baselines, grids, editions and records."""
     from idembench import catalogue, render
 
+    use_tasks(tasks)
     shown = catalogue.catalogue(results, kinds=catalogue.KINDS if what is Listing.all else [what.value])
     print_json(shown) if as_json else render.catalogue(shown)
 
@@ -62,6 +64,7 @@ def show(
 def verify(
     paths: Annotated[list[Path], typer.Argument(help="Records or results folders.", metavar="PATH...")],
     *,
+    tasks: Tasks = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute records from their samples and follow their hashes; exit 1 if anything is wrong."""
@@ -69,6 +72,7 @@ def verify(
     from idembench.files import find_records
     from idembench.verify import verify as verify_one
 
+    use_tasks(tasks)
     by_path = {path: find_records(path) for path in paths}
     if bare := [path for path, folders in by_path.items() if not folders]:
         raise InputError(
