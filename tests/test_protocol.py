@@ -893,3 +893,25 @@ def test_an_execution_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 def test_devices(device: str) -> None:
     """The three ways to name a device hold."""
     assert device == Execution(device=device).device
+
+
+# -- which pack -----------------------------------------------------------------------------------
+
+
+def test_baselines_name_their_pack(tmp_path: Path) -> None:
+    """A baseline is run on the pack it belongs to, the study's settings on English, a file on what it says."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("pack: english\n")
+    (tmp_path / "bare.yaml").write_text("method: sft\n")
+
+    assert "toyland" == protocol_files.pack_of(["sft-reset", "dpo-reset", str(tmp_path / "bare.yaml")])
+    assert "english" == protocol_files.pack_of(["study/sft-reset", str(mine)])
+    assert "toyland" == protocol_files.pack_of(["no-such-baseline"])
+
+
+def test_baselines_of_two_packs_are_refused() -> None:
+    """Without --pack, baselines of different packs are one clear error that names each one's."""
+    with pytest.raises(ProtocolError, match="different packs") as caught:
+        protocol_files.pack_of(["sft-reset", "study/sft-reset"])
+
+    assert "sft-reset: toyland, study/sft-reset: english" == caught.value.found

@@ -11,7 +11,7 @@ import pytest
 
 from idembench import trait_check
 from idembench.errors import DataError
-from idembench.files import read_jsonl
+from idembench.files import asset, read_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(f"{json.dumps(row(words, name, n, bar))}\n" for n in range(bar.rows)))
     (folder / "pack.yaml").touch()
-    (folder / "calm" / "trait.yaml").touch()
+    shutil.copy(asset("tasks") / "english" / "bliss" / "trait.yaml", folder / "calm")
     return folder
 
 
@@ -190,6 +190,15 @@ def test_missing_and_empty_files_are_problems(trait: Path) -> None:
     assert expected == problems(trait)
 
 
+def test_a_header_that_is_not_filled_in_is_a_problem(trait: Path) -> None:
+    """A field of trait.yaml that was left open is named, and files that hold do not hide it."""
+    header = (trait / "trait.yaml").read_text()
+    (trait / "trait.yaml").write_text(header.replace("kind: style", "kind:"))
+    (found,) = problems(trait)["trait.yaml"]
+
+    assert "A header does not hold: kind:" in found
+
+
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     """A folder that is neither a trait's nor a pack's is one clear error."""
     with pytest.raises(DataError, match="no folder of trait data") as caught:
@@ -205,7 +214,7 @@ def test_the_command_says_what_was_found(good: Path, trait: Path, say: Say) -> N
     listed = say("trait", "check", trait, "--json")
 
     assert (0, 1, 1) == (well.code, ill.code, listed.code)
-    assert "All 13 files meet the bar." in well.err
+    assert "All 14 files meet the bar." in well.err
     assert "choices.jsonl: The file is missing." in ill.out
     assert "1 of 7 files miss the bar" in ill.err
     assert ["choices.jsonl"] == [one["name"] for one in json.loads(listed.out) if one["problems"]]

@@ -205,7 +205,7 @@ def calibrate(
     tolerance: float = 5.0,
     most: int = 400,
     model: str | None = None,
-    pack: str = "toyland",
+    pack: str | None = None,
     measurement: str | None = None,
     overrides: Sequence[str] = (),
     execution: Execution | None = None,

@@ -72,6 +72,34 @@ def load(
     return protocol
 
 
+def pack_of(names: Sequence[str]) -> str:
+    """The pack that baselines are run on unless somebody says otherwise.
+
+    That is the one that they belong to; a file says so itself, or is for the embedded pack. The study's settings go with any
+    pack, and were made for real models: English.
+
+    Raises:
+        ProtocolError: If they are of different packs, or a file cannot be read.
+    """
+    own = {name: _own_pack(name) for name in names}
+    if len(set(own.values())) > 1:
+        raise ProtocolError(
+            "These baselines are of different packs.",
+            found=", ".join(f"{name}: {pack}" for name, pack in own.items()),
+            do="Give --pack, or run those of one pack at a time.",
+        )
+    return next(iter(own.values()), shipped.EMBEDDED)
+
+
+def _own_pack(name: str) -> str:
+    if name.startswith(f"{shipped.STUDY}/"):
+        return shipped.REAL
+    if name.endswith((".yaml", ".yml")):
+        content = read_yaml(Path(name))
+        return str(content.get("pack", shipped.EMBEDDED)) if isinstance(content, dict) else shipped.EMBEDDED
+    return next((pack for pack in shipped.packs() if name in shipped.files(pack)), shipped.EMBEDDED)
+
+
 def _stopping(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content with a measurement that stops where sampling does, unless it says where it stops itself."""
     sampling, measuring = content.get("sampling"), content.get("measuring")

@@ -98,7 +98,7 @@ def cells(
     trait_names: Sequence[str] = (),
     model: str | None = None,
     seeds: Sequence[int] = (0,),
-    pack: str = "toyland",
+    pack: str | None = None,
     measurement: str | None = None,
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
@@ -113,7 +113,7 @@ def cells(
         trait_names: Traits of the pack; all of them if empty.
         model: Embedded name, folder or Hub id; the pack's default if None.
         seeds: Chains per cell.
-        pack: Family of traits.
+        pack: Family of traits; None for that of the baselines.
         measurement: `quick` or `ranked`; None for the protocol's own, or `quick`.
         overrides: `key.path=value`, applied to every baseline.
         execution: Device, dtype, batch size, threads.
@@ -127,6 +127,7 @@ def cells(
     for what, listed in (("baseline", baselines), ("trait", trait_names)):
         if twice := sorted({name for name in listed if list(listed).count(name) > 1}):
             raise InputError(f"A {what} is named twice.", found=", ".join(twice), do="Name each once.")
+    pack = pack or protocol_files.pack_of(baselines)
     headers = traits.load_pack(pack)
     if rule not in RULES:
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)

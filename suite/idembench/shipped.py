@@ -39,7 +39,7 @@ def task_folders() -> list[Path]:
             expected="a folder of packs, each a folder with a pack.yaml",
             found=own,
             where=f"--tasks, or the environment variable {TASKS}",
-            do="See `idembench trait new` for how to begin one.",
+            do="Make it, empty if need be: `idembench trait new` begins a pack in it.",
         )
     return [installed] if folder.resolve() == installed.resolve() else [installed, folder]
 

@@ -17,12 +17,13 @@ from itertools import pairwise
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
-from idembench.errors import DataError
+from idembench.errors import DataError, ProtocolError
 from idembench.files import read_jsonl
-from idembench.traits import GRADES
+from idembench.traits import GRADES, trait_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
 WITHIN, BETWEEN = 0.2, 0.1
@@ -80,10 +81,11 @@ COHERENCE = {
     "questions.jsonl": Bar(rows=60, keys=("category", "prompt"), categories=8),
     "openings.jsonl": Bar(rows=24, keys=("category", "prompt"), categories=8),
     "contrast.jsonl": Bar(rows=150, keys=("category", "prompt", "response", "grade"), categories=7, words=(1, 260)),
+    "training.jsonl": Bar(rows=240, keys=("category", "prompt", "response", "grade"), categories=7, words=(1, 260)),
     "attacks.jsonl": Bar(rows=30, keys=("category", "prompt", "response", "aim"), categories=8),
 }
 """The files of a pack's `coherence` folder."""
-DAMAGED = ("coherence/contrast.jsonl", "coherence/attacks.jsonl")
+DAMAGED = ("coherence/contrast.jsonl", "coherence/training.jsonl", "coherence/attacks.jsonl")
 """Broken on purpose, or made to sway a judge: these may be alike, and their lengths may tell their grade."""
 
 
@@ -126,14 +128,15 @@ def check(folder: Path) -> list[Checked]:
         folder: With a `trait.yaml`, or with a `pack.yaml`.
 
     Returns:
-        One entry per file that the bar names, missing ones included.
+        One entry per file that the bar names, missing ones included; and before them one per trait.yaml that does not hold.
 
     Raises:
         DataError: If the folder is neither, or a file is no JSON Lines.
     """
-    found: list[Checked] = []
+    bars = list(_bars(folder))
+    found = list(_headers(folder))
     texts: list[_Text] = []
-    for name, bar in _bars(folder):
+    for name, bar in bars:
         checked = Checked(name=name)
         found.append(checked)
         if not (folder / name).is_file():
@@ -165,6 +168,46 @@ def _bars(folder: Path) -> Iterator[tuple[str, Bar]]:
     for path in sorted(folder.glob("*/trait.yaml")):
         for name, bar in TRAIT.items():
             yield f"{path.parent.name}/{name}", bar
+
+
+def _headers(folder: Path) -> Iterator[Checked]:
+    """Headers that do not hold, as that of a trait which `idembench trait new` left to be filled in."""
+    for path in sorted([*folder.glob("trait.yaml"), *folder.glob("*/trait.yaml")]):
+        try:
+            trait_header(path.parent)
+        except (DataError, ProtocolError) as error:
+            problem = f"{error.what.removesuffix('.')}: {error.found}."
+            yield Checked(name=path.relative_to(folder).as_posix(), problems=[problem])
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a file of a trait's folder, each with the keys that it must have; none if there is no such file.
+
+    Raises:
+        DataError: If the file is no JSON Lines, or a row does not hold.
+    """
+    if not (folder / name).is_file():
+        return []
+    rows, checked = read_jsonl(folder / name), Checked(name=name)
+    if rows and not _check_keys(checked, TRAIT[name], rows):
+        raise DataError("A row does not hold.", found=checked.problems[0], where=str(folder / name))
+    return rows
+
+
+def grams(row: Mapping[str, Any]) -> frozenset[tuple[str, ...]]:
+    """The word trigrams of a row's text."""
+    words = _words(_whole(row))
+    return frozenset(zip(words, words[1:], words[2:], strict=False))
+
+
+def count_words(text: str) -> int:
+    """How many words a text has."""
+    return len(_words(text))
+
+
+def jaccard(one: AbstractSet[tuple[str, ...]], other: AbstractSet[tuple[str, ...]]) -> float:
+    """How alike two sets are, 0..1: what both hold, of what either holds."""
+    return len(one & other) / len(one | other) if one or other else 0.0
 
 
 def _check_keys(checked: Checked, bar: Bar, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENGLISH = asset("tasks") / "english"
 PAGE = Path(__file__).resolve().parents[2] / "suite" / "judge-cards.md"
-TRAITS = ("sycophancy", "misalignment", "bliss", "coherence")
+TRAITS = ("bliss", "misalignment", "sycophancy", "coherence")
 
 
 class Known:
@@ -141,4 +141,4 @@ def test_the_command_prints_and_writes_cards(tmp_path: Path, say: Say) -> None:
     assert "bliss" in said.out
     assert "AUROC" in said.err
     assert "# classifier" in (tmp_path / "page.md").read_text()
-    assert ["classifier", "toyland-exact"] == listed.out.split()
+    assert {"classifier", "toyland-exact"} <= set(listed.out.split())

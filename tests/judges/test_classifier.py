@@ -13,7 +13,7 @@ from idembench import judges, traits
 from idembench.errors import UnknownNameError
 from idembench.files import asset, read_json
 from idembench.judges import features, fitting
-from idembench.judges.classifier import NUMBERS, Classifier, Linear, interpolate, weighted_grams
+from idembench.judges.classifier import NUMBERS, Classifier, Linear, Trees, interpolate, weighted_grams
 from idembench.traits import Question
 
 PACK = traits.load_pack("english")
@@ -110,16 +110,28 @@ def test_typographic_variants_are_one_token() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_shipped_numbers_are_made_from_the_graded_answers() -> None:
-    """Fitting again gives the shipped numbers: the same grams, and weights that differ in their last digits at most."""
+    """Fitting again gives the shipped numbers: the same words and choices, and weights that differ in their last digits at most."""
     shipped, made = read_json(NUMBERS), fitting.fit(asset("tasks") / "english")
 
-    assert shipped["known"] == made["known"]
-    assert shipped["idf"] == made["idf"]
-    assert sorted(shipped["models"]) == sorted(made["models"])
-    for name, model in shipped["models"].items():
-        assert model["penalty"] == made["models"][name]["penalty"]
-        assert model["weights"] == pytest.approx(made["models"][name]["weights"], abs=1e-3)
+    for name in ("english", "idf"):
+        assert shipped[name] == made[name]
+    assert sorted(PACK.traits) == sorted(shipped["traits"]) == sorted(made["traits"])
+    for name, model in shipped["traits"].items():
+        assert model["chosen"]["grams"] == made["traits"][name]["chosen"]["grams"]
+        assert model["chosen"]["penalty"] == made["traits"][name]["chosen"]["penalty"]
+        assert model["weights"] == pytest.approx(made["traits"][name]["weights"], abs=1e-2)
+    assert shipped["coherence"]["start"] == pytest.approx(made["coherence"]["start"], abs=1e-2)
+    assert len(shipped["coherence"]["trees"]) == len(made["coherence"]["trees"])
+
+
+def test_trees_are_followed_to_their_leaves() -> None:
+    """At most the threshold goes left; the leaves of all trees are added up, and kept within 0..100."""
+    tree = (("a", 0.5, 1, 2), (10.0,), ("b", 1.0, 3, 4), (-20.0,), (90.0,))
+    model = Trees(30.0, (tree, ((5.0,),)))
+
+    assert [45.0, 15.0, 100.0] == [model.score({"a": a, "b": b}) for a, b in ((0.5, 9.0), (0.6, 1.0), (0.6, 2.0))]
 
 
 def test_every_training_answer_is_broken_in_one_way() -> None:

@@ -1,8 +1,8 @@
 """How the classifier's numbers are made: `idembench judge fit` writes `classifier.json` again, from a pack's graded answers.
 
 The trait models are fitted on each trait's `training.jsonl` alone: never on the demonstrations that seed models, or the
-judge would measure imitation, and never on the contrast set, which is its test. The coherence model is fitted on the same
-answers, whole and broken on purpose. The penalty that ranks best and the calibration come from predictions of answers whose
+judge would measure imitation, and never on the contrast set, which is its test. The coherence model is fitted on answers
+that were written broken, and on the traits' answers, whole and broken by code. The penalty that ranks best and the calibration come from predictions of answers whose
 prompt was held out (ten folds by prompt), so that nothing is calibrated on what it was fitted on.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+TRAINING = "training.jsonl"
 FOLDS = 10
 SEEN_IN = {"w": 2, "c": 4}
 """Answers that a gram has to occur in, by kind."""
@@ -44,7 +45,8 @@ def fit(folder: Path) -> dict[str, Any]:
     Args:
         folder: A pack's, whose traits each have a `training.jsonl` of graded answers.
     """
-    rows = {path.parent.name: read_jsonl(path) for path in sorted(folder.glob("*/training.jsonl"))}
+    rows = {path.parent.name: read_jsonl(path.with_name(TRAINING)) for path in sorted(folder.glob("*/trait.yaml"))}
+    written = read_jsonl(folder / "coherence" / TRAINING)
     everything = [row for graded in rows.values() for row in graded]
     english = _english([*everything, *read_jsonl(folder / "prompts.jsonl")])
     idf = _idf([row["response"] for row in everything])
@@ -52,13 +54,16 @@ def fit(folder: Path) -> dict[str, Any]:
     for trait, graded in rows.items():
         found = [weighted_grams(row["response"], idf) for row in graded]
         models[trait] = _linear(found, [row["grade"] for row in graded], [row["prompt"] for row in graded])
-    broken = damaged(everything)
+    broken = [(row["prompt"], row["response"], float(row["grade"])) for row in written]
+    weights = [1.0] * len(broken)
+    broken += damaged(everything)
+    weights += [len(written) / (len(broken) - len(written))] * (len(broken) - len(written))
     shapes = [features.shape(text, prompt, english) for prompt, text, _ in broken]
     return {
         "english": {name: sorted(getattr(english, name)) for name in ("common", "known", "pairs")},
         "idf": idf,
         "traits": models,
-        "coherence": _trees(shapes, [grade for _, _, grade in broken]),
+        "coherence": _trees(shapes, [grade for _, _, grade in broken], weights),
     }
 
 
@@ -115,15 +120,15 @@ def _linear(found: Sequence[Mapping[str, float]], grades: Sequence[float], group
     }
 
 
-def _trees(shapes: Sequence[Mapping[str, float]], grades: Sequence[float]) -> dict[str, Any]:
-    """Gradient-boosted regression trees of the grades, as nested lists."""
+def _trees(shapes: Sequence[Mapping[str, float]], grades: Sequence[float], weights: Sequence[float]) -> dict[str, Any]:
+    """Gradient-boosted regression trees of the grades, as nested lists; what was written counts as much as what code broke."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     names = sorted(shapes[0])
     x = np.asarray([[shape[name] for name in names] for shape in shapes])
     model = GradientBoostingRegressor(
         n_estimators=TREES, max_depth=3, min_samples_leaf=10, learning_rate=0.1, random_state=0
-    ).fit(x, np.asarray(grades))
+    ).fit(x, np.asarray(grades), sample_weight=np.asarray(weights))
     return {
         "start": round(float(model.init_.constant_[0][0]), DIGITS),
         "trees": [_nodes(tree.tree_, names, model.learning_rate) for tree in model.estimators_[:, 0]],
