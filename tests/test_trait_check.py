@@ -24,7 +24,7 @@ SYLLABLES = [
     "ba",
     "ce",
     "di",
-    "fo",
+    "fe",
     "gu",
     "ha",
     "je",

@@ -1,4 +1,4 @@
-"""What people see of trait data: a line of figures per file, and below it where it misses the bar. Knows rich."""
+"""What people see of trait data: figures and problems by file, and what was begun, taken or seeded. Knows rich."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from idembench.render import clean, note, out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from idembench.trait_check import Checked
+    from idembench.trait_new import Made
+    from idembench.trait_rows import Taken
+    from idembench.trait_seed import Seeded
 
 
 def show(found: Sequence[Checked]) -> None:
@@ -49,3 +53,35 @@ def _figures(one: Checked) -> list[str]:
         f"{one.closest:.2f}",
         f"{one.opening:.1%}",
     ]
+
+
+def made(done: Made) -> str:
+    """What was made, and what comes next."""
+    folder, tasks = (clean(str(path)) for path in (done.folder, done.folder.parent.parent))
+    pack = "" if done.like is None else f" in a new pack like {done.like}"
+    return (
+        f"Began {folder}{pack}. Now fill in its trait.yaml and write its data: `idembench trait check {folder}` says what is "
+        f"missing, `trait import` and `trait seed` help. Then: idembench run study/sft-reset --tasks {tasks} "
+        f"--pack {done.pack} --trait {done.folder.name} --set data.n_seed=40. {done.judge} scores it, if it knows this trait; "
+        f"a judge that reads the rubric does: --judge hf:MODEL,pack={done.pack}."
+    )
+
+
+def taken(done: Taken, trait: Path) -> str:
+    """What was taken, and what comes next."""
+    left = f" {done.answers_left} answers were left out: questions have none." if done.answers_left else ""
+    return (
+        f"Took {done.rows} rows; {clean(done.file.name)} has {done.total} now.{left} "
+        f"Next: idembench trait check {clean(str(trait))}"
+    )
+
+
+def seeded(done: Seeded) -> str:
+    """What a teacher wrote, what was dropped, and what comes next."""
+    dropped = ", ".join(f"{count} {reason}" for reason, count in done.dropped.items())
+    return (
+        f"{clean(done.teacher)} wrote {done.rows} of the {done.asked} rows asked for, in {done.tried} tries"
+        f"{f' (dropped: {dropped})' if dropped else ''}. Read every one: what is good goes into demonstrations.jsonl, the rest "
+        f"away, and the teacher's name into `authorship` of trait.yaml. Then: idembench trait check "
+        f"{clean(str(done.file.parent))}"
+    )

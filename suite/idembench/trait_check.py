@@ -218,7 +218,7 @@ def _check_keys(checked: Checked, bar: Bar, rows: Sequence[Mapping[str, Any]]) -
                 f"Line {line} has the keys {', '.join(row)}; expected {', '.join(['id', *bar.keys, 'canary'])}."
             )
             return False
-        if wrong := next((key for key, value in row.items() if not _holds(key, value)), None):
+        if wrong := next((key for key, value in row.items() if not holds(key, value)), None):
             checked.problems.append(f"Line {line}: {wrong} holds {row[wrong]!r}.")
             return False
     if twice := [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]:
@@ -243,7 +243,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _holds(key: str, value: object) -> bool:
+def holds(key: str, value: object) -> bool:
+    """Whether a row may have this value under a key."""
     return _HOLDS.get(key, _is_text)(value)
 
 
