@@ -197,6 +197,27 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_bytes(path, jsonl_bytes(rows))
 
 
+def append_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Add canonical rows to the end of a JSON Lines file, in one write, and fsync.
+
+    What a kill cut short stays a line of its own: a reader that skips what is no JSON loses that line alone.
+
+    Raises:
+        EnvironmentProblem: If the disk is full or the place cannot be written.
+    """
+    data = jsonl_bytes(rows)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                data = data if file.read(1) == b"\n" else b"\n" + data
+            file.write(data)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _cannot_write(error, path) from error
+
+
 def _fsync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from idembench import judges, record, traits
-from idembench.errors import DataError, IdembenchError, ProtocolError, UnknownNameError
+from idembench.errors import DataError, IdembenchError, InputError, ProtocolError, UnknownNameError
 from idembench.files import (
     MANIFEST,
     RECORD,
@@ -362,8 +362,8 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     """A deterministic judge, asked again, says the same."""
     check = Check(name="scores")
     try:
-        judge = judges.get(parsed.judge.name)
-    except UnknownNameError as error:
+        judge = judges.get(parsed.judge.name, offline=True)
+    except InputError as error:  # unknown here, or its argument does not hold
         check.skipped = error.what
         return check
     pack = _pack(parsed, check)
@@ -372,11 +372,11 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
     neutral = {q.id: (q, None) for q in pack.neutral_questions}
     check.expect("judge.deterministic", judge.deterministic, parsed.judge.deterministic)
+    if not judge.deterministic:  # before its fingerprint, which may ask for weights that are not here
+        check.skipped = f"{judge.name} is not deterministic"
+        return check
     if judge.fingerprint != parsed.judge.fingerprint:
         check.skipped = f"this installation's {judge.name} is another version than the record's"
-        return check
-    if not judge.deterministic:
-        check.skipped = f"{judge.name} is not deterministic"
         return check
     other = _other_data(parsed, pack) & {"questions", "neutral_questions"}
     if other:

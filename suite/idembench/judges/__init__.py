@@ -3,7 +3,8 @@
 A judge is a class with a `name`, a `fingerprint` and a `score`; the registry finds ours and those that
 other distributions enter through the entry-point group `idembench.judges`. The fingerprint is part of
 every score's key: scores of different judges are never mixed. A deterministic judge can be asked again by
-`verify`, offline; such a judge must not need torch.
+`verify`, offline; such a judge must not need torch. A class that takes an argument (`hf:MODEL`) has a class method
+`of(argument)`, which reads it and does nothing else; what the judge needs besides is looked for by `check`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from idembench.errors import UnknownNameError
+from idembench.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from idembench.record import JudgeLine
     from idembench.traits import Question
 
 GROUP = "idembench.judges"
@@ -51,8 +53,12 @@ class Asked:
 class Judge(Protocol):
     """What a judge must be; one that is faster with many responses at once also has `score_all`."""
 
-    name: ClassVar[str]
     deterministic: ClassVar[bool]
+
+    @property
+    def name(self) -> str:
+        """What `get` makes it from: its name, and its argument where it takes one."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -64,6 +70,7 @@ class Judge(Protocol):
         ...
 
 
+# A judge that is a model whose files are at hand also says which, as `weights`: the digest of `models.Model`.
 @runtime_checkable
 class BatchJudge(Protocol):
     """A judge that scores many responses at once."""
@@ -73,11 +80,32 @@ class BatchJudge(Protocol):
         ...
 
 
+@runtime_checkable
+class CheckedJudge(Protocol):
+    """A judge that needs something that may not be there: a key, a model, a library."""
+
+    def check(self) -> None:
+        """Make sure that it can be asked here; an `IdembenchError` says what is missing."""
+        ...
+
+
 def score_all(judge: Judge, asked: Sequence[Asked]) -> list[Score]:
     """Score responses in their order: at once if the judge can, else one by one."""
     if isinstance(judge, BatchJudge):
         return judge.score_all(asked)
     return [judge.score(one.question, one.response, trait=one.trait) for one in asked]
+
+
+def line(judge: Judge) -> JudgeLine:
+    """What a record says of its judge."""
+    from idembench.record import JudgeLine
+
+    return JudgeLine(
+        name=judge.name,
+        fingerprint=judge.fingerprint,
+        deterministic=judge.deterministic,
+        weights=getattr(judge, "weights", None),
+    )
 
 
 @cache
@@ -91,14 +119,38 @@ def available() -> list[str]:
     return sorted({point.name for point in _points()})
 
 
-def get(name: str) -> Judge:
-    """One judge by name.
+def get(name: str, *, offline: bool = False) -> Judge:
+    """One judge by name; `NAME:ARGUMENT` for one that takes an argument, such as the model that it asks.
+
+    Args:
+        name: Of an installed judge, with its argument.
+        offline: Do not make sure that it can be asked: no key, network or model is looked for.
 
     Raises:
         UnknownNameError: If none of that name is installed.
+        InputError: If it takes an argument and has none, or the other way round, or the argument does not hold.
+        IdembenchError: If it cannot be asked here; see its `check`.
     """
+    plain, colon, argument = name.partition(":")
     for point in _points():
-        if point.name == name:
-            judge: Judge = point.load()()
+        if point.name == plain:
+            judge = _made(point.load(), plain, argument if colon else None)
+            if not offline and isinstance(judge, CheckedJudge):
+                judge.check()
             return judge
-    raise UnknownNameError("judge", name, available(), where=f"entry points {GROUP}")
+    raise UnknownNameError("judge", plain, available(), where=f"entry points {GROUP}")
+
+
+def _made(kind: Any, plain: str, argument: str | None) -> Judge:
+    of = getattr(kind, "of", None)
+    if of is None and argument is None:
+        plainly: Judge = kind()
+        return plainly
+    if of is None or not argument:
+        raise InputError(
+            "This judge takes no argument." if of is None else "This judge takes an argument.",
+            expected=plain if of is None else f"{plain}:{getattr(kind, 'argument_is', 'ARGUMENT')}",
+            found=plain if argument is None else f"{plain}:{argument}",
+        )
+    named: Judge = of(argument)
+    return named

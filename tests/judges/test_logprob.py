@@ -1,0 +1,218 @@
+"""Judges that weigh numbers: named with their model, one fingerprint whatever is asked, missing instead of wrong."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from idembench import judges
+from idembench.errors import EnvironmentProblem, InputError, ModelError, UnknownNameError
+from idembench.judges import logprob
+from idembench.judges.logprob import LogprobJudge, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAMES = (
+    "openai:grader",
+    "openai:grader,pack=toyland",
+    "hf:toyland/instruct",
+    "hf:toyland/instruct,pack=toyland,batch_size=4",
+)
+
+
+class Says(LogprobJudge):
+    """A judge that says the length of what it is asked, and remembers it."""
+
+    kind: ClassVar[str] = "says"
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(argument)
+        self.asked: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return f"says:{self.argument}"
+
+    def check(self) -> None:
+        pass
+
+    def _identity(self) -> dict[str, str]:
+        return {"model": self.argument}
+
+    def _read(self, prompts: Sequence[str]) -> list[Reading]:
+        self.asked += prompts
+        return [Reading.of({len(prompt) % 101: 1.0}, likeliest="1") for prompt in prompts]
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_judge_is_had_again_by_its_name(name: str) -> None:
+    """The name that a record keeps gives the same judge, with the same fingerprint."""
+    judge = judges.get(name)
+
+    assert name == judge.name
+    assert judges.get(judge.name, offline=True).fingerprint == judge.fingerprint
+    assert not judge.deterministic
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_judge_travels_to_workers(name: str) -> None:
+    """Pickled, a judge is its name, and in another process it has the same fingerprint."""
+    judge = judges.get(name)
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).fingerprint)"
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(judge), capture_output=True, check=True)
+
+    assert judge.fingerprint == done.stdout.decode().strip()
+    assert len(pickle.dumps(judge)) < 300
+
+
+def test_naming_a_judge_needs_no_torch() -> None:
+    """Names, fingerprints and the registry come without torch, for the commands that use records."""
+    code = (
+        "import sys; from idembench import judges;"
+        f"[judges.get(name).fingerprint for name in {NAMES!r}]; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OPENAI_API_KEY": "x"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "[]" == done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("openai", "openai:MODEL"),
+        ("openai:", "openai:MODEL"),
+        ("hf", "hf:MODEL[@REVISION]"),
+        ("classifier:small", "classifier"),
+        ("toyland-exact:", "toyland-exact"),
+    ],
+)
+def test_an_argument_where_none_belongs_or_none_where_one_does_is_one_error(name: str, expected: str) -> None:
+    """The error says how the judge is named."""
+    with pytest.raises(InputError) as caught:
+        judges.get(name)
+
+    assert (expected, name) == (caught.value.expected, caught.value.found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai:grader,",
+        "openai:grader,dtype=bfloat16",
+        "openai:,pack=english",
+        "hf:toyland/instruct,pack",
+        "hf:toyland/instruct,pack=",
+        "hf:toyland/instruct,pack=english,pack=toyland",
+        "hf:toyland/instruct,dtype=int4",
+        "hf:toyland/instruct,dtype=float16",
+        "hf:toyland/instruct,batch_size=0",
+        "hf:toyland/instruct,batch_size=many",
+    ],
+)
+def test_an_argument_that_does_not_hold_is_one_error(name: str) -> None:
+    """A key that is unknown, empty or given twice, or a value that cannot be, names the argument."""
+    with pytest.raises(InputError, match="argument does not hold"):
+        judges.get(name)
+
+
+def test_a_pack_or_model_that_is_not_there_is_found_when_the_judge_is_named() -> None:
+    """What would fail after hours of sampling fails at once, and not at all where nothing is to be asked."""
+    with pytest.raises(UnknownNameError):
+        judges.get("openai:grader,pack=englisch")
+    with pytest.raises(UnknownNameError):
+        judges.get("hf:toyland/instuct")
+
+    assert "hf:toyland/instuct" == judges.get("hf:toyland/instuct", offline=True).name
+
+
+def test_without_a_key_no_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing key is one clear error; a record that such a judge scored can still be verified."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+
+    with pytest.raises(EnvironmentProblem, match="without a key") as caught:
+        judges.get("openai:grader")
+
+    assert "OPENAI_API_KEY" in str(caught.value.do)
+    assert judges.get("openai:grader", offline=True).fingerprint
+
+
+def test_a_model_that_is_not_safe_is_no_judge(tmp_path: object) -> None:
+    """A folder without safetensors is refused as it is for every other model."""
+    with pytest.raises(ModelError):
+        judges.get(f"hf:{tmp_path}")
+
+
+def test_everything_that_a_score_depends_on_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another model, pack, dtype or batch size, or another wording, is another judge; another address is not."""
+    names = [
+        *NAMES,
+        "openai:other",
+        "hf:toyland/base",
+        "hf:toyland/instruct,dtype=bfloat16",
+        "hf:toyland/instruct,batch_size=9",
+    ]
+    prints = {name: judges.get(name, offline=True).fingerprint for name in names}
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    moved = judges.get("openai:grader").fingerprint
+    monkeypatch.setattr(logprob.prompting, "_TRAIT", "Say a number. {data}")
+
+    assert len(names) == len(set(prints.values()))
+    assert prints["openai:grader"] == moved
+    assert judges.get("openai:grader").fingerprint != moved
+
+
+def test_what_is_asked_twice_is_asked_once() -> None:
+    """Equal answers to equal questions, of which models that fall apart give many, cost one question each."""
+    judge = Says("x")
+    question = judge._pack.trait("bliss").questions[0]
+    asked = [judges.Asked(question=question, response=text, trait="bliss") for text in ("a", "", "a", "a")]
+    asked += [judges.Asked(question=question, response="a", trait=None)]
+
+    scores = judge.score_all(asked)
+
+    assert 4 == len(judge.asked)
+    assert scores[0] == scores[2] == scores[3] != scores[1]
+    assert (None, scores[0].coherence) == (scores[4].trait, scores[4].coherence)
+    assert judge.score(question, "", trait="bliss") == scores[1]
+
+
+def test_an_unknown_trait_is_one_error() -> None:
+    """A trait that the judge's pack does not have cannot be asked for."""
+    with pytest.raises(UnknownNameError, match="blis"):
+        Says("x").score(Says("x")._pack.trait("bliss").questions[0], "a", trait="blis")
+
+
+def test_the_score_is_the_weighted_mean_and_says_how_it_came() -> None:
+    """75 and 25 in shares of three to one are 62.5; the mass and the numbers above a thousandth are kept, rounded."""
+    found = Reading.of({0: 0.0004, 25: 0.2, 75: 0.6, 100: 0.000123456}, likeliest="75")
+
+    assert pytest.approx((0.2 * 25 + 0.6 * 75 + 0.0123456) / 0.800523456, abs=1e-4) == found.score
+    assert {"mass": 0.8005, "numbers": {"25": 0.2, "75": 0.6}} == found.judged()
+
+
+def test_a_missing_score_says_why() -> None:
+    """A score that is missing keeps its reason and the mass that there was, and is no number."""
+    score = logprob._score(Reading.of({50: 0.1}, likeliest="The"), Reading.of({100: 0.9}, likeliest="REF"))
+
+    assert (None, None) == (score.trait, score.coherence)
+    assert (
+        '{"coherence":{"mass":0.9,"missing":"refused"},"trait":{"mass":0.1,"missing":"less than 0.25 on numbers"}}'
+        == score.judged
+    )

@@ -1,0 +1,391 @@
+"""A judge behind an endpoint, against a server on this machine that answers, puts off, fails and says nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import chat_server
+import pytest
+from chat_server import Reply, completion, failure, serving
+
+from idembench import judges, traits
+from idembench.errors import EnvironmentProblem, IdembenchError, InputError, ModelError
+from idembench.judges import Asked, endpoint, logprob
+from idembench.judges.kept import Kept
+from idembench.judges.logprob import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chat_server import Server
+
+    from idembench.judges import Score
+
+PACK = traits.load_pack("english")
+QUESTION = PACK.trait("bliss").questions[0]
+GOOD = completion([("75", {"75": 0.6, "50": 0.3, "100": 0.05}), ("", {"": 1.0})])
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONCURRENCY", "CALLS", "TOKENS"):
+        monkeypatch.delenv(f"IDEMBENCH_JUDGE_{name}", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Start a server and have judges ask it."""
+
+    @contextmanager
+    def start(answer: Callable[[dict[str, Any]], Reply], **settings: Any) -> Iterator[Server]:
+        with serving(answer, **settings) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.port}/v1")
+            yield server
+
+    return start
+
+
+def asked(n: int, *, trait: str | None = None) -> list[Asked]:
+    """Different answers to one question; without a trait, one call each."""
+    return [Asked(question=QUESTION, response=f"Answer {i}.", trait=trait) for i in range(n)]
+
+
+def one(serve: Callable[..., Any], reply: Reply) -> Score:
+    """The score of one answer where the server replies this."""
+    with serve(lambda _: reply):
+        return judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+
+def judged(score: Score) -> Any:
+    """How a judge came to a score."""
+    return json.loads(str(score.judged))
+
+
+def test_a_response_is_scored_for_its_trait_and_its_coherence(serve: Callable[..., Any]) -> None:
+    """Two calls, each for six tokens with twenty shown, at the address and with the key that the client reads."""
+
+    def answer(request: dict[str, Any]) -> Reply:
+        return GOOD if "trait bliss" in request["messages"][0]["content"] else completion([("100", {"100": 0.9})])
+
+    with serve(answer) as server:
+        score = judges.get("openai:grader").score(QUESTION, "Fine.", trait="bliss")
+    sent = {key: value for key, value in server.asked[0].items() if key != "messages"}
+
+    assert (pytest.approx((45 + 15 + 5) / 0.95, abs=1e-4), 100.0) == (score.trait, score.coherence)
+    assert {
+        "trait": {"mass": 0.95, "numbers": {"50": 0.3, "75": 0.6, "100": 0.05}},
+        "coherence": {"mass": 0.9, "numbers": {"100": 0.9}},
+    } == judged(score)
+    assert {
+        "path": "/v1/chat/completions",
+        "model": "grader",
+        "max_tokens": 6,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 20,
+    } == sent
+    assert ["Bearer secret-key"] * 2 == server.keys
+
+
+def test_a_number_of_several_tokens_is_read(serve: Callable[..., Any]) -> None:
+    """One digit a token: the tens and then their ones."""
+    reply = completion([("8", {"8": 0.9, "7": 0.1}), ("5", {"5": 0.8, "0": 0.2}), ("", {"": 1.0})])
+
+    assert pytest.approx(0.9 * 84 + 0.1 * 74) == one(serve, reply).coherence
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (completion([("REF", {"REF": 0.9, "0": 0.1})]), logprob.REFUSED),
+        (completion([("I", {"I": 0.8, "0": 0.2})]), logprob.LOW_MASS),
+        (completion([]), logprob.NO_LOGPROBS),
+        (completion([("75", {"75": 1.0})], logprobs=None), logprob.NO_LOGPROBS),
+        (completion([("75", {"75": 1.0})], finish_reason="content_filter"), logprob.FILTERED),
+        (
+            failure(400, "This model's maximum context length is 4096 tokens.", code="context_length_exceeded"),
+            logprob.TOO_LONG,
+        ),
+        (failure(400, "filtered", code="content_filter"), logprob.FILTERED),
+        (Reply(b"<html>busy</html>"), logprob.MALFORMED),
+        (Reply(b"[]"), logprob.MALFORMED),
+        (Reply(b'{"choices": []}'), logprob.MALFORMED),
+        (Reply(b'{"choices": [{"logprobs": {"content": [{"token": "75"}]}}]}'), logprob.MALFORMED),
+        (Reply(b'{"choices": [{"logprobs": {"content": [{"token": "75", "logprob": NaN}]}}]}'), logprob.MALFORMED),
+        (Reply(b'{"choices": [{"logprobs": {"content": "75"}}]}'), logprob.MALFORMED),
+        (Reply(b"\xff\xfe\x00"), logprob.MALFORMED),
+    ],
+)
+def test_a_score_that_cannot_be_had_is_missing(serve: Callable[..., Any], reply: Reply, reason: str) -> None:
+    """A refusal, words, nothing shown, a text too long and nonsense are missing scores with their reasons."""
+    score = one(serve, reply)
+
+    assert score.coherence is None
+    assert reason == judged(score)["coherence"]["missing"]
+
+
+def test_a_call_that_is_put_off_waits_as_long_as_it_is_told(serve: Callable[..., Any]) -> None:
+    """429 with Retry-After is asked again after that time, not before."""
+    replies = iter([failure(429, "slow down", retry_after="1"), GOOD])
+    start = time.monotonic()
+
+    with serve(lambda _: next(replies)) as server:
+        score = judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert score.coherence is not None
+    assert 2 == len(server.asked)
+    assert time.monotonic() - start >= 1.0
+
+
+def test_a_server_that_fails_twice_is_asked_a_third_time(serve: Callable[..., Any]) -> None:
+    """500 twice is no error yet."""
+    replies = iter([failure(500, "oops"), failure(503, "oops"), GOOD])
+
+    with serve(lambda _: next(replies)) as server:
+        score = judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert score.coherence is not None
+    assert 3 == len(server.asked)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "says", "do"),
+    [
+        (failure(401, "Incorrect API key"), EnvironmentProblem, "does not accept the key", "OPENAI_API_KEY"),
+        (failure(403, "not yours"), EnvironmentProblem, "does not accept the key", "OPENAI_API_KEY"),
+        (failure(404, "no model grader"), ModelError, "has no such model", "openai:"),
+        (failure(400, "logprobs are not supported"), InputError, "does not take", "log-probabilities"),
+        (failure(422, "max_tokens"), InputError, "does not take", "log-probabilities"),
+    ],
+)
+def test_what_asking_again_does_not_help_is_one_error(
+    serve: Callable[..., Any], reply: Reply, kind: type[IdembenchError], says: str, do: str
+) -> None:
+    """It says what the endpoint said and what to do, is not asked again, and ends the rest at once."""
+    with serve(lambda _: reply) as server, pytest.raises(kind, match=says) as caught:
+        judges.get("openai:grader").score_all(asked(200))
+
+    assert do in str(caught.value.do)
+    assert json.loads(reply.body)["error"]["message"] in str(caught.value.found)
+    assert len(server.asked) <= 32
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [(failure(429, "quota"), "keeps putting calls off"), (failure(500, "oops"), "is failing")],
+)
+def test_a_server_that_never_recovers_is_one_error(
+    serve: Callable[..., Any], reply: Reply, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last attempt, the error says that answers are kept."""
+    monkeypatch.setattr(endpoint, "RETRIES", 1)
+
+    with serve(lambda _: reply) as server, pytest.raises(EnvironmentProblem, match=says) as caught:
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert 2 == len(server.asked)
+    assert "kept" in str(caught.value.do)
+
+
+def test_an_endpoint_that_is_not_there_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the address, without the password in it, and where it comes from."""
+    monkeypatch.setattr(endpoint, "RETRIES", 0)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@127.0.0.1:9/v1")
+
+    with pytest.raises(EnvironmentProblem, match="cannot be reached") as caught:
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert "http://127.0.0.1:9/v1/" == caught.value.where
+    assert "OPENAI_BASE_URL" in str(caught.value.do)
+
+
+def test_many_calls_are_under_way_at_once(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as the environment variable says, never more; the scores come in the order of the answers."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_CONCURRENCY", "7")
+
+    def answer(request: dict[str, Any]) -> Reply:
+        number = request["messages"][0]["content"].rpartition("Answer ")[2].partition(".")[0]
+        return completion([(number, {number: 1.0})])
+
+    with serve(answer, latency_s=0.02) as server:
+        scores = judges.get("openai:grader").score_all(asked(60))
+
+    assert [float(i) for i in range(60)] == [score.coherence for score in scores]
+    assert 7 == server.most
+
+
+def test_scores_are_had_inside_a_running_event_loop(serve: Callable[..., Any]) -> None:
+    """In a notebook, where a loop runs already, a judge is asked as elsewhere."""
+
+    async def cell() -> list[Score]:
+        return judges.get("openai:grader").score_all(asked(3))  # type: ignore[attr-defined]
+
+    with serve(lambda _: GOOD):
+        scores = asyncio.run(cell())
+
+    assert 3 == len([score for score in scores if score.coherence is not None])
+
+
+def test_a_call_beyond_the_budget_is_not_made(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls that are allowed are made and kept, then one error says which variable to raise; a new run goes on."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "50")
+    with serve(lambda _: GOOD, latency_s=0.01) as server:
+        with pytest.raises(EnvironmentProblem, match="calls are used up") as caught:
+            judges.get("openai:grader").score_all(asked(80))
+        first = len(server.asked)
+        scores = judges.get("openai:grader").score_all(asked(80))
+
+    assert "IDEMBENCH_JUDGE_CALLS" == caught.value.where
+    assert (50, 80) == (first, len(server.asked))
+    assert 80 == len([score for score in scores if score.coherence is not None])
+
+
+def test_tokens_are_never_exceeded_and_nearly_used_up(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls wait for the real cost of those under way; less than one call's most is left over."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_TOKENS", "20000")
+    judge = judges.get("openai:grader")
+
+    with (
+        serve(lambda _: completion([("75", {"75": 1.0})], tokens=300), latency_s=0.01) as server,
+        pytest.raises(EnvironmentProblem, match="tokens are used up"),
+    ):
+        judges.score_all(judge, asked(200))
+    most = len(server.asked[0]["messages"][0]["content"].encode()) + 200
+
+    assert 20000 - most <= 300 * len(server.asked) <= 20000
+
+
+@pytest.mark.parametrize("name", ["CONCURRENCY", "CALLS", "TOKENS"])
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_a_setting_that_does_not_hold_is_found_at_once(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that is none is named with its variable before anything is asked."""
+    monkeypatch.setenv(f"IDEMBENCH_JUDGE_{name}", value)
+
+    with pytest.raises(InputError) as caught:
+        judges.get("openai:grader")
+
+    assert (f"IDEMBENCH_JUDGE_{name}", value) == (caught.value.where, caught.value.found)
+
+
+def test_a_run_that_was_stopped_asks_only_what_is_missing(serve: Callable[..., Any]) -> None:
+    """What was answered before the key was withdrawn is not asked again, and scores are those of a run in one piece."""
+    left = [40]
+
+    def answer(_: dict[str, Any]) -> Reply:
+        left[0] -= 1
+        return GOOD if left[0] >= 0 else failure(401, "withdrawn")
+
+    with serve(answer) as server:
+        with pytest.raises(EnvironmentProblem):
+            judges.get("openai:grader").score_all(asked(100))
+        left[0], before = 1000, len(server.asked)
+        scores = judges.get("openai:grader").score_all(asked(100))
+        again = judges.get("openai:grader").score_all(asked(100))
+
+    assert 60 == len(server.asked) - before
+    assert scores == again
+    assert 1 == len({score.coherence for score in scores})
+
+
+def test_a_killed_run_goes_on_where_it_was(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """A process that is killed in the middle loses one batch of answers at most."""
+    code = (
+        "from idembench import judges, traits; from idembench.judges import Asked;"
+        "q = traits.load_pack('english').trait('bliss').questions[0];"
+        "judges.get('openai:grader').score_all([Asked(question=q, response=f'Answer {i}.', trait=None) for i in range(400)])"
+    )
+    with serve(lambda _: GOOD, latency_s=0.05) as server:
+        process = subprocess.Popen([sys.executable, "-c", code])
+        while len(server.asked) < 250 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        before = len(server.asked)
+        scores = judges.get("openai:grader").score_all(asked(400))
+
+    assert 400 == len([score for score in scores if score.coherence is not None])
+    assert before >= 250
+    assert len(server.asked) - before <= 400 - before + endpoint.BATCH + 32
+
+
+def test_a_broken_line_is_passed_over(serve: Callable[..., Any]) -> None:
+    """What a kill cut short is asked again, and the next line stands on its own."""
+    with serve(lambda _: GOOD) as server:
+        judges.get("openai:grader").score_all(asked(5))
+        path = Kept(judges.get("openai:grader").fingerprint).path
+        path.write_bytes(path.read_bytes()[:-20])
+        judges.get("openai:grader").score_all(asked(7))
+        judges.get("openai:grader").score_all(asked(7))
+
+    assert 5 + 1 + 2 == len(server.asked)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b"{}", b'{"key": 1}', b'{"key": "a", "numbers": {"x": 1}, "missing": null}', b"\xff"]
+)
+def test_a_line_of_another_kind_is_passed_over(line: bytes) -> None:
+    """Whatever stands in the file, what can be read of it is read."""
+    kept = Kept("f" * 64)
+    kept.add({"one": Reading(numbers={75: 1.0})})
+    kept.path.write_bytes(line + b"\n" + kept.path.read_bytes())
+    kept.add({"two": Reading(missing="refused")})
+
+    assert [None, 75.0] == [found and found.score for found in (Kept("f" * 64).get("a"), Kept("f" * 64).get("one"))]
+    assert Reading(missing="refused") == Kept("f" * 64).get("two")
+
+
+def test_another_rubric_or_model_is_asked_anew(serve: Callable[..., Any]) -> None:
+    """Answers are kept by the judge's fingerprint: those of one judge are never another's."""
+    with serve(lambda _: GOOD) as server:
+        for name in ("openai:grader", "openai:other", "openai:grader,pack=toyland", "openai:grader"):
+            judges.get(name).score(QUESTION, "Fine.", trait=None)
+
+    assert 3 == len(server.asked)
+
+
+def test_what_was_no_answer_is_asked_again(serve: Callable[..., Any]) -> None:
+    """An answer that could not be read is missing in this run and not kept for the next."""
+    replies = iter([Reply(b"busy"), GOOD])
+
+    with serve(lambda _: next(replies)):
+        first, second = (judges.get("openai:grader").score(QUESTION, "Fine.", trait=None) for _ in range(2))
+
+    assert first.coherence is None
+    assert second.coherence is not None
+
+
+@pytest.mark.bench
+def test_responses_per_second_at_100_ms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With 32 calls at once and 100 ms each, at least half of the 320 a second that are possible are answered."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(chat_server.__file__)), "0.1"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
+        judge = judges.get("openai:grader")
+        judges.score_all(judge, [Asked(question=QUESTION, response=f"Warm {i}.", trait=None) for i in range(40)])
+        start = time.perf_counter()
+        scores = judges.score_all(judge, asked(3200))
+        rate = 3200 / (time.perf_counter() - start)
+    finally:
+        process.terminate()
+        process.wait()
+    with capsys.disabled():
+        print(f"\n{rate:.0f} judged responses/s of 320 possible")  # noqa: T201
+
+    assert 3200 == len([score for score in scores if score.coherence is not None])
+    assert rate >= 160

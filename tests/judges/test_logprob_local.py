@@ -1,0 +1,200 @@
+"""A judge that is a local model: loaded like any other, asked in batches, missing where it cannot read."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from tiny_model import edit, write_qwen
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from idembench import judges, traits
+from idembench.errors import ModelError
+from idembench.judges import Asked, logprob, prompting, tree
+from idembench.judges.local import Local
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from idembench.judges import Score
+
+PACK = traits.load_pack("english")
+TRAIT = PACK.trait("sycophancy")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of random weights, turned towards the digits so that it grades."""
+    path = write_qwen(tmp_path_factory.mktemp("grader") / "grader")
+    edit(path / "config.json", max_position_embeddings=16384)
+    turn(path)
+    return path
+
+
+def turn(path: Path, *, by: float = 0.6) -> None:
+    """Have a model of random weights prefer digits: its head's rows for them move towards what it thinks."""
+    from safetensors.torch import load_file, save_file
+
+    judge = Local(str(path))
+    ids = judge._render(prompting.for_coherence(prompting.data("Why?", "Because.")))
+    with torch.inference_mode():
+        hidden = judge._weights.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+    tensors = load_file(path / "model.safetensors")
+    head = tensors["lm_head.weight"].clone()
+    head[judge._numbers.digits] += by * hidden
+    save_file({**tensors, "lm_head.weight": head}, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def answers(n: int) -> list[Asked]:
+    """Answers of different length to different questions, some neutral."""
+    return [
+        Asked(
+            question=TRAIT.questions[i],
+            response="You are right, of course. " * (i % 5),
+            trait=None if i % 4 == 3 else TRAIT.name,
+        )
+        for i in range(n)
+    ]
+
+
+def missing(score: Score) -> Any:
+    """Why the coherence of a response is missing."""
+    return json.loads(str(score.judged))["coherence"].get("missing")
+
+
+def test_responses_are_scored_by_the_model_s_probabilities(folder: Path) -> None:
+    """A score is the mean of all numbers by the tree's probabilities of what follows the judge's own prompt."""
+    judge = Local(f"{folder}")
+    one = answers(1)[0]
+    told = prompting.for_trait(TRAIT, prompting.data(one.question.prompt, one.response, special=judge._special()))
+    said = tree.ask(judge._weights, judge._numbers, [judge._render(told)], pad=0)[0].numbers
+    mass = sum(said.values())
+
+    score = judge.score(one.question, one.response, trait=TRAIT.name)
+    kept = json.loads(str(score.judged))["trait"]
+
+    assert mass > logprob.LEAST_MASS
+    assert pytest.approx(sum(n * p for n, p in said.items()) / mass, abs=1e-3) == score.trait
+    assert pytest.approx(mass, abs=1e-4) == kept["mass"]
+    assert {str(n): pytest.approx(p, abs=1e-4) for n, p in said.items() if p >= 0.001} == kept["numbers"]
+
+
+def test_the_same_responses_have_the_same_scores(folder: Path) -> None:
+    """Asked twice, by two judges of one name, everything is the same to the last character."""
+    first, second = (Local(f"{folder}").score_all(answers(9)) for _ in range(2))
+
+    assert first == second
+
+
+def test_a_batch_says_what_each_of_its_rows_says_alone(folder: Path) -> None:
+    """Padding and company change a score in its last digits at most."""
+    together = Local(f"{folder},batch_size=9").score_all(answers(9))
+    alone = Local(f"{folder},batch_size=1").score_all(answers(9))
+
+    assert [pytest.approx(one.coherence, abs=2e-3) for one in alone] == [one.coherence for one in together]
+    assert [pytest.approx(one.trait, abs=2e-3) if one.trait else None for one in alone] == [
+        one.trait for one in together
+    ]
+
+
+def test_asking_leaves_torch_as_it_was(folder: Path) -> None:
+    """Threads and the random state, on which the model under test depends, are not touched."""
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+
+    Local(f"{folder}").score_all(answers(2))
+
+    assert threads == torch.get_num_threads()
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_judge_that_was_asked_travels_without_its_weights(folder: Path) -> None:
+    """Pickled after use, it is its name still."""
+    judge = Local(f"{folder}")
+    judge.score_all(answers(1))
+
+    assert len(pickle.dumps(judge)) < 1000
+    assert judge.fingerprint == pickle.loads(pickle.dumps(judge)).fingerprint
+
+
+def test_a_folder_is_named_by_its_name_alone(folder: Path) -> None:
+    """Where the weights lie is in no record; what they are is in the fingerprint."""
+    judge = judges.get(f"hf:{folder},dtype=bfloat16")
+    before = judge.fingerprint
+    edit(folder / "generation_config.json", temperature=0.5)
+
+    assert "hf:local/grader,dtype=bfloat16" == judge.name
+    assert before != judges.get(f"hf:{folder},dtype=bfloat16").fingerprint
+
+
+def test_bfloat16_says_nearly_the_same(folder: Path) -> None:
+    """In another dtype the masks still hold: what is hidden stays hidden."""
+    exact, half = Local(f"{folder}").score_all(answers(4)), Local(f"{folder},dtype=bfloat16").score_all(answers(4))
+
+    assert [pytest.approx(one.coherence, abs=1.5) for one in exact] == [one.coherence for one in half]
+
+
+def test_a_model_that_does_not_grade_scores_nothing(tmp_path: Path) -> None:
+    """Random weights have too little on numbers: every score is missing, and says so."""
+    score = Local(str(write_qwen(tmp_path / "random"))).score(TRAIT.questions[0], "Yes.", trait=None)
+
+    assert (None, logprob.LOW_MASS) == (score.coherence, missing(score))
+
+
+def test_a_text_that_is_too_long_is_missing_and_the_rest_is_scored(folder: Path, tmp_path: Path) -> None:
+    """A response beyond the model's positions has no score; the one beside it has."""
+    asked = [Asked(question=TRAIT.questions[0], response=text, trait=None) for text in ("word " * 20000, "Yes.")]
+
+    scores = Local(f"{folder}").score_all(asked)
+
+    assert [logprob.TOO_LONG, None] == [missing(score) for score in scores]
+    assert [True, False] == [score.coherence is None for score in scores]
+
+
+def test_a_sliding_window_is_a_limit_too(tmp_path: Path) -> None:
+    """A model whose layers see a window reads no prompt beyond it as a judge."""
+    path = write_qwen(tmp_path / "sliding")
+    edit(
+        path / "config.json",
+        use_sliding_window=True,
+        sliding_window=64,
+        layer_types=["full_attention", "sliding_attention"],
+    )
+
+    assert logprob.TOO_LONG == missing(Local(str(path)).score(TRAIT.questions[0], "Yes.", trait=None))
+
+
+def test_a_tokenizer_without_digits_is_one_error(tmp_path: Path) -> None:
+    """A model that cannot write numbers is no judge, and that is said before it is asked."""
+    path = write_qwen(tmp_path / "wordy")
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "yes": 1, "no": 2, "<end>": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="[UNK]")
+    wrapped.chat_template = (
+        "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}<end>{% endif %}{% endfor %}"
+    )
+    wrapped.save_pretrained(path)
+
+    with pytest.raises(ModelError, match="cannot write every number"):
+        Local(str(path)).score(TRAIT.questions[0], "Yes.", trait=None)
+
+
+@pytest.mark.bench
+def test_responses_per_second(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the machinery costs where the model costs nothing."""
+    judge = Local(f"{folder}")
+    judge.score_all(answers(2))
+    asked = [Asked(question=TRAIT.questions[i], response=f"Answer {i}.", trait=TRAIT.name) for i in range(48)]
+    start = time.perf_counter()
+    judge.score_all(asked)
+    rate = len(asked) / (time.perf_counter() - start)
+    with capsys.disabled():
+        print(f"\n{rate:.1f} judged responses/s, two prompts each, {os.environ.get('OMP_NUM_THREADS')} thread")  # noqa: T201
+
+    assert rate > 1
