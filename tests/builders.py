@@ -153,7 +153,7 @@ def build_record(
         data=sources,
         step_versions=StepVersions(),
         method_versions=versions,
-        judge=record.JudgeLine(name=judge.name, fingerprint=judge.fingerprint, deterministic=judge.deterministic),
+        judge=judges.line(judge),
         stacks={sha256_json(STACK): STACK},
         chains=chains,
         analysis=record.analysis(samples, diverged, settings, RULES[rule]),

@@ -730,3 +730,21 @@ def test_a_module_of_another_form_is_refused(tmp_path: Path, sources: dict[str, 
         markup.link(tmp_path)
 
     assert found in str(caught.value.found)
+
+
+# -- judges ---------------------------------------------------------------------------------------
+
+
+def test_a_model_that_judged_itself_is_not_ranked(tmp_path: Path) -> None:
+    """Where the judge's weights are the model's own the record is told apart, whatever its bound, and says why."""
+    made, packed = build_record(Story(trait=KEPT), settings=settings())
+    itself = made.model_copy(update={"judge": made.judge.model_copy(update={"weights": made.model.digest})})
+    record.write(tmp_path, itself, packed, {})
+    index = board.build_index(tmp_path)
+
+    assert not made.judged_itself
+    assert ("not ranked", "the model judged itself") == (
+        index["records"][0]["standing"],
+        index["records"][0]["not_ranked"],
+    )
+    assert "scored its own generations" in json.dumps(index["details"])

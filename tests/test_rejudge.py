@@ -46,7 +46,7 @@ class Grudging:
 def _grudging(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the judge above one of the installed ones."""
     get = judges.get
-    monkeypatch.setattr(judges, "get", lambda name: Grudging() if name == "grudging" else get(name))
+    monkeypatch.setattr(judges, "get", lambda name, **how: Grudging() if name == "grudging" else get(name, **how))
 
 
 @pytest.mark.parametrize("story", [Story(), DIVERGED], ids=["whole", "diverged"])

@@ -72,11 +72,17 @@ class ModelLine(Frozen):
 
 
 class JudgeLine(Frozen):
-    """Who scored the samples; equal fingerprints mean equal scores."""
+    """Who scored the samples; equal fingerprints mean equal scores.
+
+    Attributes:
+        weights: Digest of the model that judges, if it is one whose files are at hand: a model that judges itself is
+            no witness, and the record says so (`Record.judged_itself`).
+    """
 
     name: str
     fingerprint: Sha256
     deterministic: bool
+    weights: Sha256 | None = None
 
 
 class RejudgedLine(Frozen):
@@ -209,6 +215,11 @@ class Record(Frozen):
     def id(self) -> str:
         """SHA-256 of the canonical JSON."""
         return sha256_bytes(self.canonical())
+
+    @property
+    def judged_itself(self) -> bool:
+        """Whether the base model under test scored its own generations."""
+        return self.judge.weights == self.model.digest
 
     def canonical(self) -> bytes:
         """The bytes of `record.json`."""

@@ -62,9 +62,7 @@ def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, 
     chains = [_chain(old, line, judge, samples[line.seed], packed[line.seed]) for line in old.chains]
     new = old.model_copy(
         update={
-            "judge": record.JudgeLine(
-                name=judge.name, fingerprint=judge.fingerprint, deterministic=judge.deterministic
-            ),
+            "judge": judges.line(judge),
             "chains": chains,
             "analysis": record.analysis(
                 samples, {line.seed: line.diverged for line in old.chains}, old.protocol, old.analysis.rule

@@ -102,6 +102,8 @@ def show(record: Record, folder: Path) -> None:
         if chain.diverged is not None:
             reason = f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
             said.add_row(f"  seed {chain.seed}", "", Text(clean(reason)))
+    if record.judged_itself:
+        said.add_row("  judge", "", "this model scored its own generations, which is no evidence")
     if record.rejudged is not None:
         was = (
             f"{record.judge.name}; {record.rejudged.judge.name} scored these responses in {record.rejudged.record[:12]}"

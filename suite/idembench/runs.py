@@ -302,9 +302,7 @@ def build(
         data=spec.sources,
         step_versions=spec.subject.versions,
         method_versions=spec.method_versions,
-        judge=record.JudgeLine(
-            name=spec.judge.name, fingerprint=spec.judge.fingerprint, deterministic=spec.judge.deterministic
-        ),
+        judge=judges.line(spec.judge),
         stacks={digest: parts for one in runs for digest, parts in one.stacks.items()},
         chains=lines,
         analysis=record.analysis(

@@ -239,6 +239,8 @@ def _standing(read: Record, verdict: Verdict) -> tuple[Standing, str | None]:
         return "control", f"a control: {LEAVES_OUT[read.protocol.control]}"
     if not verdict.eligible:
         return "not ranked", _clip(verdict.eligible_reason or "no reason is given", SENTENCE)
+    if read.judged_itself:
+        return "not ranked", "the model judged itself"
     if read.rejudged is not None:
         # Ranks compare scores of one judge; this record stands beside the one whose responses it scores anew.
         return "not ranked", _clip(f"scored anew by {read.judge.name}", SENTENCE)
@@ -329,6 +331,8 @@ def _caveats(read: Record, verdict: Verdict) -> list[str]:
         for line in read.chains
         if line.diverged is not None
     ]
+    if read.judged_itself:
+        said.append("The model under test scored its own generations, which is no evidence.")
     if read.rejudged is not None:
         said.append(
             f"Scored anew by {read.judge.name}: the same responses, scored by {read.rejudged.judge.name}, are record "
