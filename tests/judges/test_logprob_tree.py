@@ -136,6 +136,23 @@ def test_a_small_piece_of_the_tree_at_a_time_says_the_same(monkeypatch: pytest.M
     assert pytest.approx(whole[0].numbers, rel=1e-4) == pieces[0].numbers
 
 
+def test_what_prompts_have_in_common_is_read_once_and_says_the_same() -> None:
+    """Prompts of one beginning, together and with different ends, have the numbers that each has alone."""
+    tokenizer = byte_level(longest=3)
+    numbers = tree.Numbers(tree.vocabulary(tokenizer))
+    model = random_model(tokenizer, "qwen3")
+    prompts = [tokenizer.encode(f"How far do you think it is to {place}?") for place in ("the old mill", "me", "X")]
+    alone = [tree.ask(model, numbers, [prompt], pad=0)[0] for prompt in prompts]
+    beginning = tree.begin(model, prompts)
+
+    together = tree.ask(model, numbers, prompts, pad=0, beginning=beginning)
+    again = tree.ask(model, numbers, prompts[1:], pad=0, beginning=beginning)
+
+    assert beginning.tokens > 10
+    assert [pytest.approx(one.numbers, rel=1e-3, abs=1e-9) for one in alone] == [one.numbers for one in together]
+    assert [pytest.approx(one.numbers, rel=1e-3, abs=1e-9) for one in alone[1:]] == [one.numbers for one in again]
+
+
 def test_pieces_cut_the_tree_between_branches() -> None:
     """No node is read without its ancestors, and none twice."""
     numbers = tree.Numbers(tree.vocabulary(byte_level(longest=3)))

@@ -8,6 +8,7 @@ and so belongs to its fingerprint. Knows nothing about what is asked; `tree.py` 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 8
 """Prompts that are read at once, unless told otherwise; a prompt is a thousand tokens or two."""
+_ALIKE = 200  # characters by which prompts of one rubric are told from others
 _LONGEST_NUMBER = 4  # tokens: white space and three digits
 _OPTIONS = ("pack", "dtype", "device", "batch_size")
 
@@ -154,12 +156,20 @@ class Local(LogprobJudge):
         ids = [self._render(prompt) for prompt in prompts]
         # Longest first: a batch pads little, and what does not fit the memory fails at once.
         order = sorted((i for i in range(len(ids)) if len(ids[i]) <= self._longest()), key=lambda i: -len(ids[i]))
-        for start in range(0, len(order), self._execution.batch_size):
-            batch = order[start : start + self._execution.batch_size]
-            pad = self._tokenizer.pad_token_id
-            for i, said in zip(
-                batch, tree.ask(self._weights, self._numbers, [ids[i] for i in batch], pad=pad), strict=True
-            ):
-                first = self._tokenizer.decode([said.likeliest])
-                readings[i] = Reading.of(said.numbers, likeliest=first)
+        alike: dict[str, list[int]] = defaultdict(list)
+        for i in order:
+            alike[prompts[i][:_ALIKE]].append(i)
+        for members in alike.values():
+            beginning = tree.begin(self._weights, [ids[i] for i in members])
+            for start in range(0, len(members), self._execution.batch_size):
+                batch = members[start : start + self._execution.batch_size]
+                said = tree.ask(
+                    self._weights,
+                    self._numbers,
+                    [ids[i] for i in batch],
+                    pad=self._tokenizer.pad_token_id,
+                    beginning=beginning,
+                )
+                for i, one in zip(batch, said, strict=True):
+                    readings[i] = Reading.of(one.numbers, likeliest=self._tokenizer.decode([one.likeliest]))
         return readings

@@ -2,8 +2,9 @@
 
 A number may be one token or several, by the tokenizer. All ways of writing all numbers make a tree of a few hundred tokens;
 a node's probability is that of its tokens one after the other, and a number's is summed over its nodes, each times the
-probability that no further digit follows. The prompt is read once; the tree is read behind it in one more pass (in
-pieces, where a vocabulary is large), each token seeing the prompt and its own ancestors alone. White space before a
+probability that no further digit follows. What prompts have in common, most of a rubric's, is read once for all of them,
+the rest of each once; the tree is read behind it in one more pass (in pieces, where a vocabulary is large), each token
+seeing the prompt and its own ancestors alone. White space before a
 number is followed where the model puts at least a hundredth there. Knows torch; nothing about prompts, rubrics, loading.
 
     P("75") = P("75") P(no digit | "75") + P("7") P("5" | "7") P(no digit | "7", "5")
@@ -11,9 +12,11 @@ number is followed where the model puts at least a hundredth there. Knows torch;
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -126,45 +129,80 @@ class Said:
     likeliest: int
 
 
-def ask(model: Any, numbers: Numbers, prompts: Sequence[Sequence[int]], *, pad: int) -> list[Said]:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What prompts begin with, read.
+
+    Attributes:
+        tokens: How many tokens it has.
+        cache: Keys and values of them, of one row.
+    """
+
+    tokens: int
+    cache: Any
+
+
+@torch.inference_mode()
+def begin(model: Any, prompts: Sequence[Sequence[int]]) -> Beginning:
+    """Read what all of these prompts begin with; of each at least one token is left."""
+    from transformers import DynamicCache
+
+    # What the first and the last in order have in common, all have.
+    ends = [list(prompt)[:-1] for prompt in (min(prompts, key=list), max(prompts, key=list))]
+    same = (
+        [a for a, b in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False))] if len(prompts) > 1 else []
+    )
+    cache = DynamicCache()
+    if same:
+        model(
+            input_ids=torch.tensor([same], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+    return Beginning(len(same), cache)
+
+
+def ask(
+    model: Any, numbers: Numbers, prompts: Sequence[Sequence[int]], *, pad: int, beginning: Beginning | None = None
+) -> list[Said]:
     """Ask a model for a number, a batch of prompts at once.
 
     Args:
         model: A causal language model in evaluation mode that takes a mask of four dimensions.
         numbers: How its tokenizer writes numbers.
         prompts: Token ids, as many prompts as fit the memory.
-        pad: Token id to pad with, on the left.
+        pad: Token id to pad with, before what a prompt does not share.
+        beginning: What they all begin with, if it was read already.
     """
-    said, spaces = _ask(model, numbers, prompts, pad=pad)
+    begun = beginning or begin(model, prompts)
+    said, spaces = _ask(model, numbers, prompts, pad, begun)
     behind = [(row, token, p) for row, found in enumerate(spaces) for token, p in found.items() if p >= LEAST_SPACE]
     if behind:
-        more, _ = _ask(model, numbers, [[*prompts[row], token] for row, token, _ in behind], pad=pad)
+        more, _ = _ask(model, numbers, [[*prompts[row], token] for row, token, _ in behind], pad, begun)
         for (row, _, p), one in zip(behind, more, strict=True):
             for number, q in one.numbers.items():
                 said[row].numbers[number] = said[row].numbers.get(number, 0.0) + p * q
-        for row, one in enumerate(said):
-            followed = [(p, after) for (r, _, p), after in zip(behind, more, strict=True) if r == row]
-            likeliest, after = max(followed, key=lambda each: each[0], default=(0.0, one))
-            if likeliest > 0.5:  # noqa: PLR2004 -- more likely than not, it begins with this white space
-                said[row] = Said(numbers=one.numbers, likeliest=after.likeliest)
+            if p > 0.5:  # noqa: PLR2004 -- more likely than not, it begins with this white space
+                said[row] = Said(numbers=said[row].numbers, likeliest=one.likeliest)
     return said
 
 
 @torch.inference_mode()
 def _ask(
-    model: Any, numbers: Numbers, prompts: Sequence[Sequence[int]], *, pad: int
+    model: Any, numbers: Numbers, prompts: Sequence[Sequence[int]], pad: int, begun: Beginning
 ) -> tuple[list[Said], list[dict[int, float]]]:
-    from transformers import DynamicCache
-
-    device, longest, rows = model.device, max(map(len, prompts)), len(prompts)
-    ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    device, rows, same = model.device, len(prompts), begun.tokens
+    longest = max(map(len, prompts)) - same
+    ids = torch.tensor(
+        [[pad] * (longest - len(prompt) + same) + list(prompt)[same:] for prompt in prompts], device=device
+    )  # [B, T - S]
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    mask = (torch.arange(longest, device=device) >= longest - lengths[:, None]).long()  # [B, T]
-    cache = DynamicCache()
+    places = torch.arange(same + longest, device=device)
+    mask = ((places < same) | (places >= same + longest - (lengths[:, None] - same))).long()  # [B, T]
+    cache = copy.deepcopy(begun.cache)
+    cache.batch_repeat_interleave(rows)
     first = model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+        position_ids=(mask.cumsum(-1) - 1)[:, same:].clamp(min=0),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
