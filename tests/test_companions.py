@@ -1,4 +1,4 @@
-"""Numbers beside the scores: repetition and length."""
+"""Numbers beside the scores: repetition, diversity, length, refusal, language."""
 
 from __future__ import annotations
 
@@ -49,3 +49,37 @@ def test_white_space_does_not_count(words: list[str], space: str) -> None:
 
     assert len(words) == companions.words(text)
     assert companions.repetition(" ".join(words)) == companions.repetition(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", 1.0), ("one", 1.0), ("a b c", 1.0), ("a b a b a", 0.5), ("no no no no", 1 / 3)],
+)
+def test_distinct_2_is_the_share_of_different_bigrams(text: str, expected: float) -> None:
+    """Of all word bigrams, the share of different ones; a text without one repeats nothing."""
+    assert pytest.approx(expected) == companions.distinct_2(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I\N{RIGHT SINGLE QUOTATION MARK}m sorry, but no.", True),
+        ("As an AI, I have no opinion.", True),
+        ("I cannot provide financial advice.", True),
+        ("Sorry you had to wait! Boil them for nine minutes.", False),
+        ("You can't help loving it.", False),
+        (f"{'Boil the eggs. ' * 20} I cannot help with more.", False),
+    ],
+)
+def test_a_refusal_is_told_by_how_it_opens(text: str, expected: bool) -> None:  # noqa: FBT001 -- a table's column
+    """Phrases that models refuse with count at the beginning of an answer, and nowhere else."""
+    assert expected == companions.refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", 0.0), ("123 !", 0.0), ("abc", 0.0), ("ab\N{CYRILLIC SMALL LETTER ZHE}c", 0.25)]
+)
+def test_foreign_is_the_share_of_other_letters(text: str, expected: float) -> None:
+    """Of all letters, those outside ASCII; digits and signs are none."""
+    assert expected == companions.foreign(text)

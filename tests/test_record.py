@@ -445,6 +445,9 @@ def test_a_checkpoint_counts_what_its_samples_show() -> None:
         empty_share=round(2 / 6, 6),
         truncated_share=round(1 / 6, 6),
         repetition=round((2 / 3) / 6, 6),
+        distinct_2=round((1 / 4 + 5) / 6, 6),
+        refusal_share=0.0,
+        foreign=0.0,
         words=round((5 + 2 + 0 + 1 + 0 + 1) / 6, 6),
     )
     assert expected == found

@@ -147,6 +147,9 @@ class Checkpoint(Frozen):
         empty_share: Share of all responses that say nothing.
         truncated_share: Share of all responses cut at the token limit.
         repetition: Mean share of word trigrams that occurred before in the same response.
+        distinct_2: Mean share of a response's word bigrams that are different ones.
+        refusal_share: Share of all responses that open by refusing.
+        foreign: Mean share of letters outside ASCII.
         words: Mean length in words.
     """
 
@@ -160,6 +163,9 @@ class Checkpoint(Frozen):
     empty_share: Share
     truncated_share: Share
     repetition: Share
+    distinct_2: Share
+    refusal_share: Share
+    foreign: Share
     words: Annotated[float, Field(ge=0)]
 
 
@@ -403,6 +409,9 @@ def checkpoint(samples: Sequence[Sample], protocol: Protocol) -> Checkpoint:
         empty_share=_share(sum(not s.response.strip() for s in samples), len(samples)),
         truncated_share=_share(sum(s.truncated for s in samples), len(samples)),
         repetition=_mean([companions.repetition(s.response) for s in samples]) or 0.0,
+        distinct_2=_mean([companions.distinct_2(s.response) for s in samples]) or 0.0,
+        refusal_share=_share(sum(companions.refusal(s.response) for s in samples), len(samples)),
+        foreign=_mean([companions.foreign(s.response) for s in samples]) or 0.0,
         words=_mean([float(companions.words(s.response)) for s in samples]) or 0.0,
     )
 

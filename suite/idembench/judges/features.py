@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from idembench.companions import repetition
+from idembench.companions import foreign, repetition
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -84,7 +84,6 @@ def shape(text: str, prompt: str, english: English) -> dict[str, float]:
         longer words that come back in the answer.
     """
     words = [token for token in tokens(text) if token[0].isalnum()]
-    letters = [c for c in text[:LONGEST] if c.isalpha()]
     asked = {word[:_STEM] for word in tokens(prompt) if len(word) >= _STEM}
     stems = {word[:_STEM] for word in words}
     found = pairs(words, english.common)
@@ -98,7 +97,7 @@ def shape(text: str, prompt: str, english: English) -> dict[str, float]:
         "odd": sum(pair not in english.pairs for pair in found) / max(1, len(found)),
         "looped": repetition(text[:LONGEST].lower()),
         "distinct": len(set(words)) / n,
-        "foreign": sum(not c.isascii() for c in letters) / max(1, len(letters)),
+        "foreign": foreign(text[:LONGEST]),
         "debris": debris / max(1, len(text[:LONGEST])),
         "cut": float(bool(ended) and not ended.endswith(_ENDS) and unicodedata.category(ended[-1])[0] != "S"),
         "short": 1 / (1 + len(words)),
