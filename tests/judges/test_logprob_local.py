@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from idembench import judges, traits
+from idembench import judges, models, traits
 from idembench.errors import ModelError
 from idembench.judges import Asked, logprob, prompting, tree
 from idembench.judges.local import Local
@@ -45,7 +45,7 @@ def turn(path: Path, *, by: float = 0.6) -> None:
     judge = Local(str(path))
     ids = judge._render(prompting.for_coherence(prompting.data("Why?", "Because.")))
     with torch.inference_mode():
-        hidden = judge._weights.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+        hidden = judge._loaded.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     tensors = load_file(path / "model.safetensors")
     head = tensors["lm_head.weight"].clone()
     head[judge._numbers.digits] += by * hidden
@@ -74,7 +74,7 @@ def test_responses_are_scored_by_the_model_s_probabilities(folder: Path) -> None
     judge = Local(f"{folder}")
     one = answers(1)[0]
     told = prompting.for_trait(TRAIT, prompting.data(one.question.prompt, one.response, special=judge._special()))
-    said = tree.ask(judge._weights, judge._numbers, [judge._render(told)], pad=0)[0].numbers
+    said = tree.ask(judge._loaded, judge._numbers, [judge._render(told)], pad=0)[0].numbers
     mass = sum(said.values())
 
     score = judge.score(one.question, one.response, trait=TRAIT.name)
@@ -131,6 +131,14 @@ def test_a_folder_is_named_by_its_name_alone(folder: Path) -> None:
 
     assert "hf:local/grader,dtype=bfloat16" == judge.name
     assert before != judges.get(f"hf:{folder},dtype=bfloat16").fingerprint
+
+
+def test_a_model_that_judges_itself_is_known_by_its_weights() -> None:
+    """What a record keeps of the judge's weights is the digest that it keeps of the model under test."""
+    judge = judges.get("hf:toyland/instruct")
+
+    assert models.resolve("toyland/instruct").digest == judges.line(judge).weights
+    assert judges.line(judges.get("classifier")).weights is None
 
 
 def test_bfloat16_says_nearly_the_same(folder: Path) -> None:

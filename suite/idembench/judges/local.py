@@ -71,6 +71,11 @@ class Local(LogprobJudge):
         """The judge's model, its files found and checked."""
         return models.resolve(self._asked)
 
+    @property
+    def weights(self) -> str:
+        """Digest of the model's files, by which a record tells a model that judges itself."""
+        return self.model.digest
+
     def check(self) -> None:
         """Find and name its files.
 
@@ -82,7 +87,7 @@ class Local(LogprobJudge):
     def _identity(self) -> dict[str, Any]:
         run = self._execution
         return {
-            "model": self.model.digest,
+            "model": self.weights,
             "dtype": run.dtype,
             "device": run.device,
             "attention": run.attention,
@@ -108,7 +113,7 @@ class Local(LogprobJudge):
         return found
 
     @cached_property
-    def _weights(self) -> Any:
+    def _loaded(self) -> Any:
         import torch
 
         from idembench import decoding
@@ -133,7 +138,7 @@ class Local(LogprobJudge):
 
     def _longest(self) -> int:
         """Tokens of the longest prompt that the model reads whole, within the window of every layer."""
-        config = self._weights.config.get_text_config()
+        config = self._loaded.config.get_text_config()
         sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
         window = config.sliding_window if sliding else None
         return int(min(config.max_position_embeddings, window or config.max_position_embeddings)) - _LONGEST_NUMBER
@@ -160,11 +165,11 @@ class Local(LogprobJudge):
         for i in order:
             alike[prompts[i][:_ALIKE]].append(i)
         for members in alike.values():
-            beginning = tree.begin(self._weights, [ids[i] for i in members])
+            beginning = tree.begin(self._loaded, [ids[i] for i in members])
             for start in range(0, len(members), self._execution.batch_size):
                 batch = members[start : start + self._execution.batch_size]
                 said = tree.ask(
-                    self._weights,
+                    self._loaded,
                     self._numbers,
                     [ids[i] for i in batch],
                     pad=self._tokenizer.pad_token_id,
