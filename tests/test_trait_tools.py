@@ -528,26 +528,32 @@ def program(name: str, *arguments: object, cwd: Path, **environment: object) -> 
     return ended.stdout
 
 
-@pytest.mark.slow
-def test_a_trait_of_one_s_own_goes_the_whole_way(tmp_path: Path, qwen: Path) -> None:
-    """Begun, filled, imported, run in worker processes, verified, and measured by lm-eval alone, outside the repository."""
-    tasks = tmp_path / "tasks"
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tasks folder outside the repository: one pack, one trait, a few rows of every file that a run reads."""
+    place = tmp_path_factory.mktemp("mine")
+    tasks = place / "tasks"
     trait = begun(tasks, pack="mine")
     few = {name: read_jsonl(ENGLISH / "bliss" / name)[:12] for name in ("demonstrations.jsonl", "questions.jsonl")}
     told: dict[str, dict[str, Any]] = {"demonstrations": {}, "questions": {"scope": "in-domain"}}
     for kind, more in told.items():
         turns = [(row["prompt"], row.get("response", "Yes.")) for row in few[f"{kind}.jsonl"]]
-        file = dialogues(tmp_path / f"{kind}.jsonl", turns)
+        file = dialogues(place / f"{kind}.jsonl", turns)
         trait_rows.take(file, trait, kind=kind, category="any", **more)
     with (ENGLISH / "bliss" / "choices.jsonl").open(encoding="utf-8") as rows:
         (trait / "choices.jsonl").write_text("".join(list(rows)[:4]), encoding="utf-8")
+    return tasks
 
+
+@pytest.mark.slow
+def test_a_trait_of_one_s_own_goes_the_whole_way(tmp_path: Path, qwen: Path, mine: Path) -> None:
+    """Begun, imported, run in worker processes: its record verifies, and as far as may be where its pack is not."""
     flags = [part for setting in SIZES for part in ("--set", setting)]
-    command = ["run", "study/sft-reset", "--tasks", "tasks", "--pack", "mine", "--model", qwen, "--seeds", "0,1"]
+    command = ["run", "study/sft-reset", "--tasks", mine, "--pack", "mine", "--model", qwen, "--seeds", "0,1"]
     command += ["--workers", "2", *flags, "--store", "store", "--results", "results", "--json"]
     (done,) = json.loads(program("idembench", *command, cwd=tmp_path))
     (away,) = json.loads(program("idembench", "verify", "results", "--json", cwd=tmp_path))
-    (near,) = json.loads(program("idembench", "verify", "results", "--json", cwd=tmp_path, IDEMBENCH_TASKS=tasks))
+    (near,) = json.loads(program("idembench", "verify", "results", "--json", cwd=tmp_path, IDEMBENCH_TASKS=mine))
 
     made = record.read(tmp_path / done["path"])
     assert ("mine", "bliss", 2) == (made.protocol.pack, made.trait, len(made.chains))
@@ -556,20 +562,15 @@ def test_a_trait_of_one_s_own_goes_the_whole_way(tmp_path: Path, qwen: Path) -> 
     assert ["scores", "data"] == [check["name"] for check in away["checks"] if check["skipped"]]
     assert [] == [check["name"] for check in near["checks"] if check["skipped"]]
     assert str(tmp_path) not in made.canonical().decode()
+    assert str(mine) not in made.canonical().decode()
 
-    harness = [
-        "run",
-        "--model",
-        "hf",
-        "--model_args",
-        f"pretrained={qwen}",
-        "--device",
-        "cpu",
-        "--include_path",
-        "tasks",
-    ]
+
+@pytest.mark.slow
+def test_lm_eval_alone_measures_a_trait_of_one_s_own(tmp_path: Path, qwen: Path, mine: Path) -> None:
+    """Its groups run under lm-eval's own command line, scored by the pack's judge."""
+    harness = ["run", "--model", "hf", "--model_args", f"pretrained={qwen}", "--device", "cpu", "--include_path", mine]
     harness += ["--tasks", "idembench_mine,idembench_mine_choice", "--apply_chat_template", "--limit", "1"]
-    program("lm-eval", *harness, "--output_path", "out", cwd=tmp_path, IDEMBENCH_TASKS=tasks)
+    program("lm-eval", *harness, "--output_path", "out", cwd=tmp_path, IDEMBENCH_TASKS=mine)
     (found,) = (tmp_path / "out").rglob("results_*.json")
     results = json.loads(found.read_text(encoding="utf-8"))["results"]
     expected = {f"idembench_mine{name}" for name in ("", "_bliss", "_coherence", "_choice", "_bliss_choice")}

@@ -4,7 +4,7 @@
     options.py   options that several commands share, and what reads them
     making.py    run, sweep, calibrate: what makes records
     using.py     ls, show, verify, board, schema, error-rates: what reads them, without torch
-    data.py      trait: what checks trait data
+    data.py      trait: new, import, seed, check: what makes trait data and checks it
     judging.py   judge: cards, and the offline judge made again
     upkeep.py    store, tasks, models, toyland
 

@@ -19,7 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 store_app = typer.Typer(no_args_is_help=True, help="Look after the step store.")
-trait_app = typer.Typer(no_args_is_help=True, help="Trait data: checked against the bar.")
+trait_app = typer.Typer(
+    no_args_is_help=True, help="Trait data: begun, imported, seeded by a teacher, checked against the bar."
+)
 judge_app = typer.Typer(no_args_is_help=True, help="Judges, and how far each can be trusted.")
 tasks_app = typer.Typer(no_args_is_help=True, help="The lm-eval tasks that come with idembench.")
 models_app = typer.Typer(no_args_is_help=True, help="The models that come with idembench.")
