@@ -9,14 +9,16 @@ import sys
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from builders import write_record
 
-from idembench import judges
+from idembench import judges, record, verify
 from idembench.errors import EnvironmentProblem, InputError, ModelError, UnknownNameError
 from idembench.judges import logprob
 from idembench.judges.logprob import LogprobJudge, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 NAMES = (
     "openai:grader",
@@ -216,3 +218,18 @@ def test_a_missing_score_says_why() -> None:
         '{"coherence":{"mass":0.9,"missing":"refused"},"trait":{"mass":0.1,"missing":"less than 0.25 on numbers"}}'
         == score.judged
     )
+
+
+@pytest.mark.parametrize("name", ["hf:nobody/nothing", "openai:grader", "hf:", "openai", "gone:grader"])
+def test_a_record_s_judge_is_never_looked_for_by_verify(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever judge a record names, no key, network or weights are looked for: its scores are left unchecked, with why."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    found = record.read(write_record(tmp_path))
+    line = found.judge.model_copy(update={"name": name, "deterministic": False})
+
+    check = verify._scores(found.model_copy(update={"judge": line}), {})
+
+    assert check.skipped
+    assert not check.problems
