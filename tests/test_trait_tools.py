@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from builders import Story, settings, write_record
+from builders import Story, build_record, settings, write_record
 from tiny_model import write_qwen
 
 from idembench import record, shipped, trait_check, trait_new, trait_rows, trait_seed, traits
+from idembench import verify as verifying
 from idembench.errors import DataError, InputError, UnknownNameError
 from idembench.files import RECORD, asset, canonical_json, read_jsonl, sha256_bytes
 from idembench.protocol import Execution
@@ -240,6 +241,30 @@ def test_verify_skips_what_needs_a_form_that_the_pack_lacks(tmp_path: Path, task
     skipped = {one.name: one.skipped for one in report.checks if one.skipped}
     assert ["scores", "data"] == list(skipped)
     assert all("This pack does not have that form." in str(reason) for reason in skipped.values())
+
+
+def test_a_judge_that_cannot_score_a_record_s_questions_is_a_problem(tmp_path: Path, tasks: Path) -> None:
+    """A record that names the embedded world's judge for questions in English is wrong, and no traceback."""
+    trait = begun(tasks, pack="plain")
+    for name in ("demonstrations.jsonl", "questions.jsonl"):
+        shutil.copy(ENGLISH / "bliss" / name, trait)
+    pack = traits.load_pack("plain")
+    sources = pack.sources(pack.trait("bliss")).model_dump()
+    made, _ = build_record(Story(trait=(0.0, 0.8, 0.8, 0.8)), settings=settings(cycles=2, questions=6))
+    protocol = made.protocol.model_copy(update={"pack": "plain"})
+    claimed = made.model_copy(update={"protocol": protocol, "data": made.data.model_copy(update=sources)})
+    answer = record.Sample(
+        cycle="base",
+        question=pack.trait("bliss").questions[0].id,
+        repeat=0,
+        response="Yes.",
+        truncated=False,
+        trait=0.0,
+        coherence=100.0,
+    )
+    (problem,) = verifying._scores(claimed, {0: [answer]}).problems
+
+    assert problem.startswith("toyland-exact scores no such answers: The exact judge scores by what a question means")
 
 
 # -- import ---------------------------------------------------------------------------------------
