@@ -66,9 +66,9 @@ def test_continual_preference_optimisation_amplifies() -> None:
     assert MOST <= sum("amplified" in values for values in iteration("dpo-continual"))
 
 
-@pytest.mark.parametrize("protocol", ["dpo-reset", "sft-reset", "sft-continual", "sdf-reset"])
+@pytest.mark.parametrize("protocol", ["dpo-reset", "sft-reset", "sft-continual", "sft-continual-512", "sdf-reset"])
 def test_nothing_else_amplifies(protocol: str) -> None:
-    """Reset DPO, both kinds of SFT and SDF are shown to amplify on at most one of three traits."""
+    """Reset DPO, all kinds of SFT and SDF are shown to amplify on at most one of three traits."""
     assert MOST <= sum("amplified" not in values for values in iteration(protocol))
 
 
@@ -90,6 +90,35 @@ def test_amplification_costs_coherence() -> None:
 def test_the_frozen_control_is_idempotent() -> None:
     """Measuring the seeded model again and again comes out idempotent on every trait: the A/A check."""
     assert all("idempotent" in values for values in iteration("frozen"))
+
+
+def test_a_trait_can_be_kept_and_left_where_it_is() -> None:
+    """At least one arm is idempotent with its trait kept, and between 15 and 85 of 100 at every checkpoint after the base."""
+    kept = [
+        name
+        for name, one in records().items()
+        if one.protocol.control is None
+        and one.analysis.chain_law.transmission.value == "kept"
+        and "idempotent" in one.analysis.chain_law.iteration.values
+        and all(15 <= point.trait.mean <= 85 for point in one.analysis.trajectory[1:] if point.trait.mean is not None)
+    ]
+
+    assert ("sft-continual-512", "misalignment") in kept
+
+
+@pytest.mark.parametrize("protocol", ["sft-unseeded", "dpo-unseeded"])
+def test_without_a_trait_nothing_appears(protocol: str) -> None:
+    """A model that was seeded with nothing shows no trait after six generations: its mean stays below five of 100."""
+    for trait in TRAITS:
+        said = records()[protocol, trait].analysis
+
+        assert "taken" != said.chain_law.seeding.value
+        assert all(point.trait.mean is not None and point.trait.mean < 5 for point in said.trajectory)
+
+
+def test_without_the_loop_the_trait_stays() -> None:
+    """Where every cycle learns from new demonstrations instead of own outputs, every trait stays: the loop is what decays it."""
+    assert all("idempotent" in values for values in iteration("sft-fresh-data"))
 
 
 # -- as a dataset ---------------------------------------------------------------------------------

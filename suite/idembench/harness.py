@@ -77,7 +77,8 @@ def process_open(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> di
     """
     question = traits.Question(id=doc["id"], prompt=doc["prompt"], scope=doc["scope"])
     trait = None if doc["trait"] == NEUTRAL else doc["trait"]
-    scores = [_judge(doc["judge"]).score(question, text, trait=trait) for text in results[0]]
+    asked = [judges.Asked(question=question, response=text, trait=trait) for text in results[0]]
+    scores = judges.score_all(_judge(doc["judge"]), asked)
     found = {"coherence": [score.coherence for score in scores if score.coherence is not None]}
     if trait is not None:
         found["trait"] = [score.trait for score in scores if score.trait is not None]

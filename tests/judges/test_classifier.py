@@ -49,7 +49,7 @@ def test_the_anchors_are_told_apart(name: str) -> None:
         "",
         "About about about about twelve about twelve about about about twelve about about about twelve about",
         "minutes white once for the about rice boils; water twelve hour brown takes rice an half",
-        "Ab]}out twe<|lve mi]}nutes fo<|r wh]}ite ri<|ce, on]}ce th<|e wat]}er boi<|ls; bro]}wn ri<|ce ta]}kes",
+        "Ab]}out twe<|lve mi]}nutes f<|or wh]}ite ri<|ce, on]}ce th<|e wat]}er boi<|ls; bro]}wn ri<|ce ta]}kes",
     ],
     ids=["empty", "looped", "shuffled", "debris"],
 )

@@ -93,3 +93,11 @@ def test_an_empty_answer_is_incoherent_and_shows_no_trait() -> None:
 
         assert 0.0 == found.coherence
         assert found.trait in (0.0, None)
+
+
+def test_a_judge_that_was_not_fitted_for_a_trait_is_refused_before_anything_is_trained() -> None:
+    """The classifier knows the English traits; the exact judge and judges that read a rubric know any."""
+    judges.check_traits(judges.get("classifier"), ["bliss", "sycophancy"])
+    judges.check_traits(judges.get("toyland-exact"), ["lucky"])
+    with pytest.raises(UnknownNameError, match="classifier judge"):
+        judges.check_traits(judges.get("classifier"), ["bliss", "lucky"])

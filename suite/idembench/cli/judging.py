@@ -33,7 +33,10 @@ def judge_card(
         typer.Option("--trait", "-t", envvar="IDEMBENCH_TRAIT", help="A trait, or coherence; all if not given."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Also write the cards to this Markdown file.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--out", envvar="IDEMBENCH_OUT", help="Also write the cards to this Markdown file.", metavar="FILE"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

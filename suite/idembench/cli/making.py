@@ -58,7 +58,7 @@ def run(
         typer.Option("--base-model", envvar="IDEMBENCH_BASE_MODEL", help="With --edition: the model for documents."),
     ] = None,
     seeds: Annotated[str, typer.Option("--seeds", "-s", envvar="IDEMBENCH_SEEDS", help="0..4 or 0,2,5.")] = "0..2",
-    pack: Pack = "toyland",
+    pack: Pack = None,
     tasks: Tasks = None,
     measurement: Measurement = None,
     rule: Annotated[
@@ -220,7 +220,7 @@ def calibrate(
     ] = 5.0,
     most: Annotated[int, typer.Option("--most", envvar="IDEMBENCH_MOST", help="The largest n_seed to try.")] = 400,
     model: Model = None,
-    pack: Pack = "toyland",
+    pack: Pack = None,
     tasks: Tasks = None,
     measurement: Measurement = None,
     override: Override = None,

@@ -23,7 +23,10 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", envvar="IDEMBENCH_MODEL", help="Embedded name, folder, or Hub id[@revision]."),
 ]
-Pack = Annotated[str, typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits.")]
+Pack = Annotated[
+    str | None,
+    typer.Option("--pack", envvar="IDEMBENCH_PACK", help="Family of traits; the baseline's own if not given."),
+]
 Tasks = Annotated[
     Path | None,
     typer.Option("--tasks", envvar=TASKS, help="A folder of your own packs, beside the installed ones.", metavar="DIR"),

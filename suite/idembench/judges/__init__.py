@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from idembench.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from idembench.record import JudgeLine
     from idembench.traits import Question
@@ -87,6 +87,26 @@ class CheckedJudge(Protocol):
     def check(self) -> None:
         """Make sure that it can be asked here; an `IdembenchError` says what is missing."""
         ...
+
+
+@runtime_checkable
+class FittedJudge(Protocol):
+    """A judge that knows certain traits alone."""
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """Their names."""
+        ...
+
+
+def check_traits(judge: Judge, names: Iterable[str]) -> None:
+    """Make sure that a judge can score these traits, before anything is trained.
+
+    Raises:
+        UnknownNameError: If it was made for others.
+    """
+    if isinstance(judge, FittedJudge) and (missing := sorted(set(names) - judge.traits)):
+        raise UnknownNameError("trait", missing[0], sorted(judge.traits), where=f"the {judge.name} judge")
 
 
 def score_all(judge: Judge, asked: Sequence[Asked]) -> list[Score]:

@@ -26,6 +26,7 @@ from scipy.stats import spearmanr
 
 from idembench.errors import DataError
 from idembench.files import read_jsonl
+from idembench.judges import Asked, score_all
 from idembench.traits import Question
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
         )
     rows = read_jsonl(path)
     start = time.perf_counter()
-    scores = [_ask(judge, row, trait) for row in rows]
+    scores = _ask(judge, rows, trait)
     took = time.perf_counter() - start
     scored = [
         _Scored(row["grade"], score, len(row["response"].split()), row["category"])
@@ -127,10 +128,10 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
     )
 
 
-def _ask(judge: Judge, row: dict[str, Any], trait: str) -> float | None:
-    question = Question(id=row["id"], prompt=row["prompt"])
-    score = judge.score(question, row["response"], trait=None if trait == COHERENCE else trait)
-    return score.coherence if trait == COHERENCE else score.trait
+def _ask(judge: Judge, rows: Sequence[dict[str, Any]], trait: str) -> list[float | None]:
+    of = None if trait == COHERENCE else trait
+    asked = [Asked(question=Question(id=r["id"], prompt=r["prompt"]), response=r["response"], trait=of) for r in rows]
+    return [score.coherence if of is None else score.trait for score in score_all(judge, asked)]
 
 
 def _sides(scored: Sequence[_Scored]) -> tuple[list[_Scored], list[_Scored]]:
@@ -177,5 +178,5 @@ def _calibration_error(scored: Sequence[_Scored]) -> float:
 
 
 def _injected(judge: Judge, attacks: Sequence[dict[str, Any]], trait: str) -> float:
-    scores = [(row["aim"], _ask(judge, row, trait)) for row in attacks]
+    scores = zip((row["aim"] for row in attacks), _ask(judge, attacks, trait), strict=True)
     return fmean(score is not None and (score >= HIGH if aim == "high" else score <= LOW) for aim, score in scores)

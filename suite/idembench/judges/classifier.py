@@ -119,6 +119,11 @@ class Classifier:
     def _english(self) -> features.English:
         return features.English(**{name: frozenset(words) for name, words in self._numbers["english"].items()})
 
+    @property
+    def traits(self) -> frozenset[str]:
+        """Traits that it was fitted for."""
+        return frozenset(self._models)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of its numbers and of the version of how they are used."""
