@@ -899,19 +899,21 @@ def test_devices(device: str) -> None:
 
 
 def test_baselines_name_their_pack(tmp_path: Path) -> None:
-    """A baseline is run on the pack it belongs to, the study's settings on English, a file on what it says."""
+    """A baseline is run on the pack it belongs to, a file on what it says, the study's settings on what the model speaks."""
     mine = tmp_path / "mine.yaml"
     mine.write_text("pack: english\n")
     (tmp_path / "bare.yaml").write_text("method: sft\n")
 
     assert "toyland" == protocol_files.pack_of(["sft-reset", "dpo-reset", str(tmp_path / "bare.yaml")])
-    assert "english" == protocol_files.pack_of(["study/sft-reset", str(mine)])
+    assert "english" == protocol_files.pack_of(["study/sft-reset", str(mine)], model="Qwen/Qwen3-4B-Instruct-2507")
+    assert "toyland" == protocol_files.pack_of(["study/sft-reset"])
+    assert "toyland" == protocol_files.pack_of(["study/sft-reset", "sft-reset"], model="toyland/instruct")
     assert "toyland" == protocol_files.pack_of(["no-such-baseline"])
 
 
 def test_baselines_of_two_packs_are_refused() -> None:
     """Without --pack, baselines of different packs are one clear error that names each one's."""
     with pytest.raises(ProtocolError, match="different packs") as caught:
-        protocol_files.pack_of(["sft-reset", "study/sft-reset"])
+        protocol_files.pack_of(["sft-reset", "study/sft-reset"], model="./mine")
 
     assert "sft-reset: toyland, study/sft-reset: english" == caught.value.found

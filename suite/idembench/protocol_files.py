@@ -72,16 +72,21 @@ def load(
     return protocol
 
 
-def pack_of(names: Sequence[str]) -> str:
+def pack_of(names: Sequence[str], *, model: str | None = None) -> str:
     """The pack that baselines are run on unless somebody says otherwise.
 
     That is the one that they belong to; a file says so itself, or is for the embedded pack. The study's settings go with any
-    pack, and were made for real models: English.
+    pack: with a model of one's own they are for English, which it speaks, and else for the embedded pack and its model.
+
+    Args:
+        names: Baselines.
+        model: What is asked for, if anything.
 
     Raises:
         ProtocolError: If they are of different packs, or a file cannot be read.
     """
-    own = {name: _own_pack(name) for name in names}
+    studied = shipped.EMBEDDED if model is None or model.startswith(f"{shipped.EMBEDDED}/") else shipped.REAL
+    own = {name: studied if name.startswith(f"{shipped.STUDY}/") else _own_pack(name) for name in names}
     if len(set(own.values())) > 1:
         raise ProtocolError(
             "These baselines are of different packs.",
@@ -92,8 +97,6 @@ def pack_of(names: Sequence[str]) -> str:
 
 
 def _own_pack(name: str) -> str:
-    if name.startswith(f"{shipped.STUDY}/"):
-        return shipped.REAL
     if name.endswith((".yaml", ".yml")):
         content = read_yaml(Path(name))
         return str(content.get("pack", shipped.EMBEDDED)) if isinstance(content, dict) else shipped.EMBEDDED

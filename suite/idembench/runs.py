@@ -127,7 +127,7 @@ def cells(
     for what, listed in (("baseline", baselines), ("trait", trait_names)):
         if twice := sorted({name for name in listed if list(listed).count(name) > 1}):
             raise InputError(f"A {what} is named twice.", found=", ".join(twice), do="Name each once.")
-    pack = pack or protocol_files.pack_of(baselines)
+    pack = pack or protocol_files.pack_of(baselines, model=model)
     headers = traits.load_pack(pack)
     if rule not in RULES:
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)

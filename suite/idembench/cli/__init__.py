@@ -2,7 +2,7 @@
 
     app.py       the application, its groups, what an error or an interrupt ends in
     options.py   options that several commands share, and what reads them
-    making.py    run, sweep, calibrate: what makes records
+    making.py    run, sweep, calibrate, rejudge: what makes records
     using.py     ls, show, verify, board, schema, error-rates: what reads them, without torch
     data.py      trait: new, import, seed, check: what makes trait data and checks it
     judging.py   judge: cards, and the offline judge made again

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from idembench.cli.app import app, judge_app
-from idembench.cli.options import AsJson, Results, print_json
-from idembench.errors import InputError
+from idembench.cli.app import judge_app
+from idembench.cli.options import AsJson, print_json
 
 
 @judge_app.command("ls")
@@ -72,32 +71,3 @@ def judge_fit(
     numbers = json.dumps(fitting.fit(folder), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     write_bytes(out, f"{numbers}\n".encode())
     render.note(f"Wrote the classifier's numbers to {out}.")
-
-
-@app.command()
-def rejudge(
-    path: Annotated[Path, typer.Argument(help="A record's folder, or a results folder.", metavar="RECORD")],
-    *,
-    judge: Annotated[str, typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`.")],
-    results: Results = Path("results"),
-    as_json: AsJson = False,
-) -> None:
-    """Score stored responses by another judge, without sampling again; the new records name both.
-
-    Example: idembench rejudge out/results --judge hf:Qwen/Qwen3-4B-Instruct-2507 --results out/rejudged
-    """
-    from idembench import judges, record, render_judges
-    from idembench.files import find_records
-    from idembench.rejudge import rejudge as again
-
-    folders = find_records(path)
-    if not folders:
-        raise InputError("There is no record here.", expected="a folder with a record.json", where=str(path))
-    # A record that this judge scored already has nothing to be compared with; of a whole folder it is passed over.
-    fingerprint = judges.get(judge).fingerprint
-    asked = [folder for folder in folders if len(folders) == 1 or record.read(folder).judge.fingerprint != fingerprint]
-    done = [again(folder, judge, results=results) for folder in asked]
-    if as_json:
-        print_json([{"from": old.id, "record_id": new.id, "path": str(where)} for old, new, where in done])
-    else:
-        render_judges.side_by_side(done)

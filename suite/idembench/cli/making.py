@@ -276,6 +276,35 @@ def calibrate(
         render_calibrate.closing(done, written, named=baseline, model=model)
 
 
+@app.command()
+def rejudge(
+    path: Annotated[Path, typer.Argument(help="A record's folder, or a results folder.", metavar="RECORD")],
+    *,
+    judge: Annotated[str, typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`.")],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Score stored responses by another judge, without sampling again; the new records name both.
+
+    Example: idembench rejudge out/results --judge hf:Qwen/Qwen3-4B-Instruct-2507 --results out/rejudged
+    """
+    from idembench import judges, record, render_judges
+    from idembench.files import find_records
+    from idembench.rejudge import rejudge as again
+
+    folders = find_records(path)
+    if not folders:
+        raise InputError("There is no record here.", expected="a folder with a record.json", where=str(path))
+    # A record that this judge scored already has nothing to be compared with; of a whole folder it is passed over.
+    fingerprint = judges.get(judge).fingerprint
+    asked = [folder for folder in folders if len(folders) == 1 or record.read(folder).judge.fingerprint != fingerprint]
+    done = [again(folder, judge, results=results) for folder in asked]
+    if as_json:
+        print_json([{"from": old.id, "record_id": new.id, "path": str(where)} for old, new, where in done])
+    else:
+        render_judges.side_by_side(done)
+
+
 def _fail_for(outcomes: Sequence[Outcome], labels: Mapping[str, str] | None = None) -> None:
     """Report what failed, and exit with the gravest status among it; nothing if all went well."""
     from idembench import render_sweep
