@@ -30,7 +30,7 @@ def write(folder: Path, text: str) -> str:
 # -- what ships -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "cells", "chains"), [("data-quantity", 6, 18), ("temperature", 8, 24)])
+@pytest.mark.parametrize(("name", "cells", "chains"), [("data-quantity", 6, 30), ("temperature", 8, 40)])
 def test_shipped_grids_hold(name: str, cells: int, chains: int) -> None:
     """Each grid that ships says why, has a plot of two settings that it varies, and all its cells resolve."""
     found = grids.load(name)
