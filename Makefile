@@ -30,7 +30,7 @@ run: install
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not bench"
 
-## Style, types, layers, spelling; seconds.
+## Style, types, layers, spelling; half a minute.
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -52,7 +52,7 @@ def _grudging(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("story", [Story(), DIVERGED], ids=["whole", "diverged"])
 def test_a_record_scored_anew_verifies_and_names_both(tmp_path: Path, story: Story) -> None:
     """The new record has the same responses and steps, other scores, verifies with nothing left out, and names what it is from."""
-    old, new, folder = rejudge(write_record(tmp_path, story), "grudging", results=tmp_path / "anew")
+    old, new, folder = rejudge(write_record(tmp_path, story), "grudging", results=tmp_path)
     report = verify(folder)
 
     assert [] == [problem for check in report.checks for problem in check.problems]
@@ -64,6 +64,18 @@ def test_a_record_scored_anew_verifies_and_names_both(tmp_path: Path, story: Sto
         assert kept[0] == kept[1]
         assert len(before.lineage) == len(after.lineage)
         assert before.rows == after.rows
+
+
+def test_what_it_says_it_is_from_is_looked_up(tmp_path: Path) -> None:
+    """Where the record it names is not here the check says so; where that holds other responses or another judge it is wrong."""
+    _, new, alone = rejudge(write_record(tmp_path / "a"), "grudging", results=tmp_path / "alone")
+    other = write_record(tmp_path / "b", Story(trait=[0.02, 0.3, 0.3, 0.3, 0.3, 0.3]))
+    false = new.rejudged.model_copy(update={"record": record.read(other).id}) if new.rejudged else None
+    packed = {line.seed: (alone / line.samples.name).read_bytes() for line in new.chains}
+    forged = record.write(tmp_path / "b", new.model_copy(update={"rejudged": false}), packed, {})
+
+    assert ["rejudged"] == [check.name for check in verify(alone).checks if check.skipped is not None]
+    assert ["rejudged"] == [check.name for check in verify(forged).checks if check.problems]
 
 
 def test_scores_are_those_of_the_new_judge(tmp_path: Path) -> None:
@@ -135,12 +147,12 @@ def test_what_cannot_be_scored_anew_is_refused(tmp_path: Path) -> None:
 def test_the_command_sets_both_side_by_side(tmp_path: Path, say: Say) -> None:
     """`idembench rejudge` prints a line under each judge and where the new record lies; run again it changes nothing."""
     folder = write_record(tmp_path / "old")
-    said = say("rejudge", folder, "--judge", "classifier", "--results", tmp_path / "new")
-    again = say("rejudge", folder, "--judge", "classifier", "--results", tmp_path / "new", "--json")
+    said = say("rejudge", folder, "--judge", "grudging", "--results", tmp_path / "new")
+    again = say("rejudge", folder, "--judge", "grudging", "--results", tmp_path / "new", "--json")
     none = say("rejudge", tmp_path / "nowhere", "--judge", "classifier")
 
     assert (0, 0, 2) == (said.code, again.code, none.code)
     assert "toyland-exact" in said.out
-    assert "classifier" in said.out
+    assert "grudging" in said.out
     assert [str(path) for path in find_records(tmp_path / "new")] == [one["path"] for one in json.loads(again.out)]
     assert "scored these responses in" in say("show", json.loads(again.out)[0]["path"]).out

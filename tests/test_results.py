@@ -116,8 +116,8 @@ def test_without_a_trait_nothing_appears(protocol: str) -> None:
         assert all(point.trait.mean is not None and point.trait.mean < 5 for point in said.trajectory)
 
 
-def test_without_the_loop_the_trait_stays() -> None:
-    """Where every cycle learns from new demonstrations instead of own outputs, every trait stays: the loop is what decays it."""
+def test_new_demonstrations_keep_a_trait() -> None:
+    """Where every cycle learns from new demonstrations instead of own outputs, every trait is idempotent."""
     assert all("idempotent" in values for values in iteration("sft-fresh-data"))
 
 

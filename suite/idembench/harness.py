@@ -54,7 +54,8 @@ def _asked(pack: str, trait: str, form: Form, judge: str | None) -> dict[str, Da
     loaded = _pack(pack, form)
     rows = loaded.neutral_questions if trait == NEUTRAL else loaded.trait(trait).questions
     name = judge or os.environ.get(VARIABLE) or loaded.judge
-    judges.get(name)  # named wrongly, it fails before a model answers anything
+    # Named wrongly, or made for other traits, it fails before a model answers anything.
+    judges.check_traits(judges.get(name), [] if trait == NEUTRAL else [trait], pack=pack)
     common = {"trait": trait, "judge": name}
     return {"test": Dataset.from_list([{"id": r.id, "prompt": r.prompt, "scope": r.scope, **common} for r in rows])}
 

@@ -224,8 +224,9 @@ class Record(Frozen):
 
     @property
     def judged_itself(self) -> bool:
-        """Whether the base model under test scored its own generations."""
-        return self.judge.weights == self.model.digest
+        """Whether the base model under test scored its own generations: by its weights, or by its name at an endpoint."""
+        asked = self.judge.name.partition(":")[2].partition(",")[0].partition("@")[0]
+        return self.judge.weights == self.model.digest or asked == self.model.name
 
     def canonical(self) -> bytes:
         """The bytes of `record.json`."""

@@ -52,6 +52,7 @@ def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, 
     old, judge = record.read(folder), judges.get(name)
     if judge.fingerprint == old.judge.fingerprint:
         raise InputError("This judge scored this record.", found=name, where=str(folder), do="Name another judge.")
+    judges.check_traits(judge, [old.trait], pack=old.protocol.pack)
     questions = _questions(old)
     samples = {}
     for line in old.chains:

@@ -135,7 +135,7 @@ def cells(
         raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
     names = [headers.trait(name).name for name in (trait_names or headers.traits)]
     scorer = judges.get(judge or headers.judge)
-    judges.check_traits(scorer, names)
+    judges.check_traits(scorer, names, pack=pack)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
         loaded = protocol_files.load(

@@ -233,8 +233,8 @@ _HOLDS: Mapping[str, Callable[[Any], bool]] = {
     "target": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
     "hard": lambda value: value is None or _is_text(value),
     "choices": lambda value: isinstance(value, list) and len(value) in {2, 4} and all(map(_is_text, value)),
-    "scope": lambda value: value in {"in-domain", "spill-over"},
-    "aim": lambda value: value in {"high", "low"},
+    "scope": lambda value: value in ("in-domain", "spill-over"),
+    "aim": lambda value: value in ("high", "low"),
 }
 """What a key's value must be; of any other key, text."""
 

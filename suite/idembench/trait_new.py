@@ -2,7 +2,8 @@
 
 A new pack is made like another one: the templates, groups and settings of that with another name and task prefix, and copies
 of what its traits share (prompts, openings, coherence), so that it runs as soon as its trait has data. The data files of the
-trait are left to be written; `idembench trait check` says which are missing. Nothing that is there is overwritten.
+trait are left to be written; `idembench trait check` says which are missing. Nothing that is there is
+overwritten, but for the groups of tasks, which a second trait joins.
 """
 
 from __future__ import annotations

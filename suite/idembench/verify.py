@@ -98,7 +98,7 @@ def verify(folder: Path) -> Report:
     samples = {line.seed: _samples(folder, parsed, line, unpacked) for line in parsed.chains}
     checks += [unpacked, _lineage(parsed)]
     if unpacked.problems:
-        for name in ("responses", "checkpoints", "analysis", "control", "scores", "data"):
+        for name in ("responses", "checkpoints", "analysis", "control", "rejudged", "scores", "data"):
             checks.append(Check(name=name, skipped="the samples do not hold"))
     else:
         checks += [
@@ -106,6 +106,7 @@ def verify(folder: Path) -> Report:
             _checkpoints(parsed, samples),
             _analysis(parsed, samples),
             _control(folder, parsed, samples),
+            _rejudged(folder, parsed),
             _scores(parsed, samples),
             _data(parsed, samples),
         ]
@@ -361,23 +362,12 @@ def _find(folder: Path, record_id: str) -> Path | None:
 def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     """A deterministic judge, asked again, says the same."""
     check = Check(name="scores")
-    try:
-        judge = judges.get(parsed.judge.name, offline=True)
-    except InputError as error:  # unknown here, or its argument does not hold
-        check.skipped = error.what
-        return check
-    pack = _pack(parsed, check)
-    if pack is None:
+    judge = _offline_judge(parsed, check)
+    pack = _pack(parsed, check) if judge is not None else None
+    if judge is None or pack is None:
         return check
     questions = {q.id: (q, parsed.trait) for q in pack.trait(parsed.trait).questions}
     neutral = {q.id: (q, None) for q in pack.neutral_questions}
-    check.expect("judge.deterministic", judge.deterministic, parsed.judge.deterministic)
-    if not judge.deterministic:  # before its fingerprint, which may ask for weights that are not here
-        check.skipped = f"{judge.name} is not deterministic"
-        return check
-    if judge.fingerprint != parsed.judge.fingerprint:
-        check.skipped = f"this installation's {judge.name} is another version than the record's"
-        return check
     other = _other_data(parsed, pack) & {"questions", "neutral_questions"}
     if other:
         check.skipped = _OTHER_DATA.format(", ".join(sorted(other)))
@@ -386,6 +376,50 @@ def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
         _judge_again(judge, samples, {**questions, **neutral}, check)
     except (UnknownNameError, DataError) as error:
         check.problems.append(f"{judge.name} scores no such answers: {' '.join(str(error).split())}")
+    return check
+
+
+def _offline_judge(parsed: Record, check: Check) -> judges.Judge | None:
+    """The record's judge, if it can be asked again here; else None, and `check` says why."""
+    name = parsed.judge.name
+    if ":" in name:  # named with a model or an endpoint, which a record must not have us look for
+        check.expect("judge.deterministic", False, parsed.judge.deterministic)
+        check.skipped = f"{name} is not deterministic"
+        return None
+    try:
+        judge = judges.get(name, offline=True)
+    except InputError as error:  # unknown here
+        check.skipped = error.what
+        return None
+    check.expect("judge.deterministic", judge.deterministic, parsed.judge.deterministic)
+    if not judge.deterministic:
+        check.skipped = f"{name} is not deterministic"
+    elif judge.fingerprint != parsed.judge.fingerprint:
+        check.skipped = f"this installation's {name} is another version than the record's"
+    return judge if check.skipped is None else None
+
+
+def _rejudged(folder: Path, parsed: Record) -> Check:
+    """What was scored anew is what the record that it names holds: the same steps but for judging, its judge."""
+    check = Check(name="rejudged")
+    if parsed.rejudged is None:
+        return check
+    source = _find(folder, parsed.rejudged.record)
+    if source is None:
+        check.skipped = f"the record that was scored anew, {parsed.rejudged.record[:12]}, is not here"
+        return check
+    try:
+        before = record.parse((source / RECORD).read_bytes(), where=str(source))
+    except (IdembenchError, OSError) as error:
+        check.problems.append(" ".join(str(error).split()))
+        return check
+    check.expect("the scored record's id", parsed.rejudged.record, before.id)
+    first = before.rejudged.judge if before.rejudged else before.judge
+    check.expect("the judge that its methods asked", first, parsed.rejudged.judge)
+    for old, new in zip(before.chains, parsed.chains, strict=False):
+        sampled = [[step for step in line.lineage if step.kind != "judge"] for line in (old, new)]
+        check.expect(f"seed {old.seed}, what was sampled", (old.seed, sampled[0]), (new.seed, sampled[1]))
+    check.expect("chains", len(before.chains), len(parsed.chains))
     return check
 
 

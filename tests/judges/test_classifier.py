@@ -144,6 +144,7 @@ def test_every_training_answer_is_broken_in_one_way() -> None:
     assert [100.0] * 12 == [grade for _, _, grade in made[::2]]
     assert all(0 <= grade < 100 for _, _, grade in made[1::2])
     assert all(whole[1] != broken[1] for whole, broken in zip(made[::2], made[1::2], strict=True))
+    assert [(row["id"],) for row in rows] == [tuple(of["id"] for of in whole[0]) for whole in made[::2]]
 
 
 def test_it_is_the_judge_of_its_pack() -> None:

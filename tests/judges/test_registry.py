@@ -13,7 +13,7 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from idembench import judges, traits
-from idembench.errors import UnknownNameError
+from idembench.errors import InputError, UnknownNameError
 from idembench.toyland import scoring
 
 if TYPE_CHECKING:
@@ -97,7 +97,16 @@ def test_an_empty_answer_is_incoherent_and_shows_no_trait() -> None:
 
 def test_a_judge_that_was_not_fitted_for_a_trait_is_refused_before_anything_is_trained() -> None:
     """The classifier knows the English traits; the exact judge and judges that read a rubric know any."""
-    judges.check_traits(judges.get("classifier"), ["bliss", "sycophancy"])
-    judges.check_traits(judges.get("toyland-exact"), ["lucky"])
+    judges.check_traits(judges.get("classifier"), ["bliss", "sycophancy"], pack="english")
+    judges.check_traits(judges.get("classifier"), ["bliss"], pack="own")
+    judges.check_traits(judges.get("toyland-exact"), ["lucky"], pack="toyland")
     with pytest.raises(UnknownNameError, match="classifier judge"):
-        judges.check_traits(judges.get("classifier"), ["bliss", "lucky"])
+        judges.check_traits(judges.get("classifier"), ["bliss", "lucky"], pack="english")
+
+
+@pytest.mark.parametrize("name", ["classifier", "openai:some-model", "hf:toyland/instruct"])
+def test_a_judge_of_another_pack_is_refused(name: str) -> None:
+    """What English means by bliss is not what Toyland means by it: neither a rubric nor a fit goes from one to the other."""
+    judge = judges.get(name, offline=True)
+    with pytest.raises(InputError, match="another pack"):
+        judges.check_traits(judge, ["bliss"], pack="toyland")

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 LARGEST_RECORD_BYTES: Final = 16 << 20
 FULL_SCALE: Final = 100.0
+WEAK: Final = "classifier"
+"""The judge whose records are shown and never ranked: it squeezes the scale, and what it squeezes looks idempotent."""
 _KEY = 8  # hexadecimal digits of a record id that name it on the page, unless two records share them
 _READ_AT_ONCE = 64  # records that are kept while looking for those that supersede others
 LEAVES_OUT: Final[Mapping[str, str]] = {
@@ -234,16 +236,23 @@ def _row(read: Record, verdict: Verdict) -> Row:
     )
 
 
+def _unfit(read: Record) -> str | None:
+    """Why a record's scores are shown and never ranked, if they are not."""
+    if read.judged_itself:
+        return "the model judged itself"
+    if read.judge.name == WEAK:
+        return "scored by the offline classifier, which no claim should rest on (see its card)"
+    # It stands beside the one whose responses it scores anew, which is ranked.
+    return f"scored anew by {read.judge.name}" if read.rejudged is not None else None
+
+
 def _standing(read: Record, verdict: Verdict) -> tuple[Standing, str | None]:
     if read.protocol.control is not None:
         return "control", f"a control: {LEAVES_OUT[read.protocol.control]}"
     if not verdict.eligible:
         return "not ranked", _clip(verdict.eligible_reason or "no reason is given", SENTENCE)
-    if read.judged_itself:
-        return "not ranked", "the model judged itself"
-    if read.rejudged is not None:
-        # Ranks compare scores of one judge; this record stands beside the one whose responses it scores anew.
-        return "not ranked", _clip(f"scored anew by {read.judge.name}", SENTENCE)
+    if (unfit := _unfit(read)) is not None:
+        return "not ranked", _clip(unfit, SENTENCE)
     if read.analysis.exploratory:
         return "exploratory", "one seed says nothing about another chain"
     return "ranked", None

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from idembench import shipped
 from idembench.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ class Asked:
 
 
 class Judge(Protocol):
-    """What a judge must be; one that is faster with many responses at once also has `score_all`."""
+    """What a judge must be.
+
+    One that is faster with many responses at once also has `score_all`; one that is a model whose files are at hand says
+    which as `weights`, the digest of `models.Model`; one that reads rubrics or was fitted says for which `pack`.
+    """
 
     deterministic: ClassVar[bool]
 
@@ -70,7 +75,6 @@ class Judge(Protocol):
         ...
 
 
-# A judge that is a model whose files are at hand also says which, as `weights`: the digest of `models.Model`.
 @runtime_checkable
 class BatchJudge(Protocol):
     """A judge that scores many responses at once."""
@@ -99,12 +103,25 @@ class FittedJudge(Protocol):
         ...
 
 
-def check_traits(judge: Judge, names: Iterable[str]) -> None:
-    """Make sure that a judge can score these traits, before anything is trained.
+def check_traits(judge: Judge, names: Iterable[str], *, pack: str) -> None:
+    """Make sure that a judge can score these traits of this pack, before anything is trained.
+
+    Packs share names of traits and not what they mean by them, so a judge that reads a pack's rubrics scores no other
+    pack's, and one that was fitted on a pack's answers none of the other that is shipped. Who names a trait of their own
+    like one of those says that it is the same.
 
     Raises:
-        UnknownNameError: If it was made for others.
+        InputError: If it was made for another pack.
+        UnknownNameError: If it was made for other traits.
     """
+    own, fitted = getattr(judge, "pack", pack), isinstance(judge, FittedJudge)
+    if own != pack and (not fitted or pack in (shipped.EMBEDDED, shipped.REAL)):
+        raise InputError(
+            "This judge was made for another pack.",
+            expected=f"a judge for {pack}",
+            found=f"{judge.name}, for {own}",
+            do=f"Name another; one that reads rubrics takes them from a pack that it is told: hf:MODEL,pack={pack}.",
+        )
     if isinstance(judge, FittedJudge) and (missing := sorted(set(names) - judge.traits)):
         raise UnknownNameError("trait", missing[0], sorted(judge.traits), where=f"the {judge.name} judge")
 

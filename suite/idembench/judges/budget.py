@@ -1,4 +1,4 @@
-"""How much a judge may ask an endpoint: calls and tokens of one process, never exceeded.
+"""How much a judge may ask an endpoint: calls and tokens of one judge, of which a run of many workers has several.
 
 What a call costs is known when it is answered. So one is let through only if the most that it and those under way can
 cost still fits: a token is at least one byte, so a prompt has no more tokens than bytes, and an answer's length is asked
@@ -37,7 +37,7 @@ def whole(variable: str) -> int | None:
     return int(text)
 
 
-@dataclass
+@dataclass(eq=False)  # two calls may cost the same, and are still two
 class Cost:
     """What a call that was let through may cost, until its answer says what it did.
 

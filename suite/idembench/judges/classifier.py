@@ -5,7 +5,7 @@ stand on its cards (`idembench judge card`): it knows words and not meaning, so 
 
 A trait is scored by a linear model over the answer's n-grams, coherence by small regression trees over a dozen shares: what
 breaks a text (a loop, salad, a cut) is a matter of thresholds. The numbers are in `classifier.json`, built by `fitting.py`; asking it needs nothing but this file, and the same answer
-gets the same score, to the last bit, on every machine: sums are rounded once (`math.fsum`).
+gets the same score on every machine: sums are rounded once (`math.fsum`), and a score to two decimals.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Classifier:
 
     name: ClassVar[str] = "classifier"
     deterministic: ClassVar[bool] = True
+    pack: ClassVar[str] = "english"
 
     @cached_property
     def _numbers(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Endpoint(LogprobJudge):
         """
         super().__init__(argument)
         self._model, options = parse(argument, ("pack",), judge=self.kind)
-        self.pack_name = options.get("pack", PACK)
+        self.pack = options.get("pack", PACK)
 
     @property
     def name(self) -> str:

@@ -3,13 +3,15 @@
 The trait models are fitted on each trait's `training.jsonl` alone: never on the demonstrations that seed models, or the
 judge would measure imitation, and never on the contrast set, which is its test. The coherence model is fitted on answers
 that were written broken, and on the traits' answers, whole and broken by code. The penalty that ranks best and the calibration come from predictions of answers whose
-prompt was held out (ten folds by prompt), so that nothing is calibrated on what it was fitted on.
+prompt was held out (ten folds by prompt). The coherence model sees no answer as known to it: what only that answer says is
+taken out of the English it is compared with. It is not calibrated further.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +20,10 @@ from scipy.stats import spearmanr
 from idembench.files import derive_seed, read_jsonl
 from idembench.judges import features
 from idembench.judges.classifier import weighted_grams
+from idembench.traits import GRADES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 TRAINING = "training.jsonl"
@@ -36,6 +39,8 @@ COMMON = 300
 """Words that count as common."""
 TREES = 120
 
+Broken = tuple[tuple[Mapping[str, Any], ...], str, float]
+"""The rows that an answer is made of, the one whose prompt it answers first; the answer; its grade."""
 _LOOP, _WORDS_SHUFFLED, _GARBLED = (2, 4, 8), (0.3, 0.6, 1.0), (0.1, 0.3, 0.6)
 
 
@@ -47,36 +52,68 @@ def fit(folder: Path) -> dict[str, Any]:
     """
     rows = {path.parent.name: read_jsonl(path.with_name(TRAINING)) for path in sorted(folder.glob("*/trait.yaml"))}
     written = read_jsonl(folder / "coherence" / TRAINING)
-    everything = [row for graded in rows.values() for row in graded]
-    english = _english([*everything, *read_jsonl(folder / "prompts.jsonl")])
+    everything = [row for own in rows.values() for row in own]
+    texts = _texts([*written, *everything, *read_jsonl(folder / "prompts.jsonl")])
+    english = _english(texts)
     idf = _idf([row["response"] for row in everything])
     models = {}
-    for trait, graded in rows.items():
-        found = [weighted_grams(row["response"], idf) for row in graded]
-        models[trait] = _linear(found, [row["grade"] for row in graded], [row["prompt"] for row in graded])
-    broken = [(row["prompt"], row["response"], float(row["grade"])) for row in written]
-    weights = [1.0] * len(broken)
-    broken += damaged(everything)
-    weights += [len(written) / (len(broken) - len(written))] * (len(broken) - len(written))
-    shapes = [features.shape(text, prompt, english) for prompt, text, _ in broken]
+    for trait, own in rows.items():
+        found = [weighted_grams(row["response"], idf) for row in own]
+        models[trait] = _linear(found, [row["grade"] for row in own], [row["prompt"] for row in own])
+    graded: list[Broken] = [((row,), row["response"], float(row["grade"])) for row in written]
+    weights = [1.0] * len(graded)
+    graded += damaged(everything)
+    weights += [len(written) / (len(graded) - len(written))] * (len(graded) - len(written))
+    without = _Without(english, texts)
+    shapes = [features.shape(text, of[0]["prompt"], without(of)) for of, text, _ in graded]
     return {
         "english": {name: sorted(getattr(english, name)) for name in ("common", "known", "pairs")},
         "idf": idf,
         "traits": models,
-        "coherence": _trees(shapes, [grade for _, _, grade in broken], weights),
+        "coherence": _trees(shapes, [grade for _, _, grade in graded], weights),
     }
 
 
-def _english(rows: Sequence[Mapping[str, Any]]) -> features.English:
-    texts = [
-        [token for token in features.tokens(text) if token.isascii() and token[0].isalpha()]
-        for row in rows
-        for text in (row["prompt"], row.get("response", ""))
-    ]
+def _plain(text: str) -> list[str]:
+    return [token for token in features.tokens(text) if token.isascii() and token[0].isalpha()]
+
+
+def _texts(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Words of every prompt and of every answer that is whole."""
+    kept = [text for row in rows for text in (row["prompt"], row.get("response", "") if _whole(row) else "")]
+    return [_plain(text) for text in kept]
+
+
+def _whole(row: Mapping[str, Any]) -> bool:
+    return not row["id"].startswith("coherence") or row["grade"] == GRADES[-1]
+
+
+def _english(texts: Sequence[Sequence[str]]) -> features.English:
     counts = Counter(word for words in texts for word in words)
     common = frozenset(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:COMMON])
     pairs = frozenset(pair for words in texts for pair in features.pairs(words, common))
     return features.English(known=frozenset(counts), common=common, pairs=pairs)
+
+
+class _Without:
+    """What English looks like without some answers: what only one of them says is new to whoever has not read it.
+
+    An answer that a judge meets later was not read before; one that is fitted on must not seem so either.
+    """
+
+    def __init__(self, english: features.English, texts: Sequence[Sequence[str]]) -> None:
+        self._english = english
+        self._words = Counter(word for words in texts for word in set(words))
+        self._pairs = Counter(pair for words in texts for pair in set(features.pairs(words, english.common)))
+
+    def __call__(self, of: Sequence[Mapping[str, Any]]) -> features.English:
+        words = [_plain(row["response"]) for row in of if _whole(row)]
+        pairs = [features.pairs(text, self._english.common) for text in words]
+        return features.English(
+            known=self._english.known - {word for text in words for word in text if self._words[word] == 1},
+            common=self._english.common,
+            pairs=self._english.pairs - {pair for found in pairs for pair in found if self._pairs[pair] == 1},
+        )
 
 
 def _idf(texts: Sequence[str]) -> dict[str, float]:
@@ -149,19 +186,19 @@ def _nodes(tree: Any, names: Sequence[str], rate: float) -> list[list[Any]]:
 # -- answers broken on purpose --------------------------------------------------------------------
 
 
-def damaged(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
-    """(prompt, answer, grade) of every answer whole, and broken in ways that models break, graded by how far.
+def damaged(rows: Sequence[Mapping[str, Any]]) -> list[Broken]:
+    """(rows it is made of, answer, grade) of every answer whole, and broken in ways that models break, graded by how far.
 
     The grade is that of what was done: half an answer's words shuffled is half an answer left.
     """
-    made: list[tuple[str, str, float]] = []
+    made: list[Broken] = []
     for number, row in enumerate(rows):
         rng = np.random.default_rng(derive_seed("damaged", row["id"]))
-        other = rows[int(rng.integers(len(rows)))]["response"]
-        prompt, whole = row["prompt"], row["response"]
-        made.append((prompt, whole, 100.0))
+        other = rows[int(rng.integers(len(rows)))]
+        whole = row["response"]
+        made.append(((row,), whole, 100.0))
         break_it = _BREAKS[number % len(_BREAKS)]
-        made.append((prompt, *break_it(rng, whole, other)))
+        made.append(((row, other), *break_it(rng, whole, other["response"])))
     return made
 
 

@@ -47,7 +47,7 @@ class Local(LogprobJudge):
         """
         super().__init__(argument)
         self._asked, self._options = parse(argument, _OPTIONS, judge=self.kind)
-        self.pack_name = self._options.get("pack", PACK)
+        self.pack = self._options.get("pack", PACK)
         size = self._options.get("batch_size", str(BATCH_SIZE))
         try:
             self._execution = Execution.model_validate(

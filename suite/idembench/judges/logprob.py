@@ -146,7 +146,7 @@ class LogprobJudge(ABC):
     def __init__(self, argument: str) -> None:
         """Take the argument as it is; a subclass parses it."""
         self.argument = argument
-        self.pack_name = PACK
+        self.pack = PACK
 
     @classmethod
     def of(cls, argument: str) -> Self:
@@ -184,7 +184,7 @@ class LogprobJudge(ABC):
 
     @cached_property
     def _pack(self) -> Pack:
-        return traits.load_pack(self.pack_name)
+        return traits.load_pack(self.pack)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -192,7 +192,7 @@ class LogprobJudge(ABC):
         rubrics = {
             name: [trait.definition, trait.rubric.model_dump(mode="json")] for name, trait in self._pack.traits.items()
         }
-        return sha256_json([self.kind, VERSION, self._identity(), prompting.fingerprint(), self.pack_name, rubrics])
+        return sha256_json([self.kind, VERSION, self._identity(), prompting.fingerprint(), self.pack, rubrics])
 
     def score(self, question: Question, response: str, *, trait: str | None) -> Score:
         """Score one response.
