@@ -41,7 +41,7 @@ PARTS = 6
 """The walk over all fields is cut into so many tests, to run side by side."""
 ALL_CHECKS = [
     *("record", "place", "files", "settings", "samples", "lineage"),
-    *("responses", "checkpoints", "analysis", "control", "scores", "data"),
+    *("responses", "checkpoints", "analysis", "control", "rejudged", "scores", "data"),
 ]
 
 

@@ -21,7 +21,7 @@ USES = """
 import json, sys
 from pathlib import Path
 
-from idembench import methods, models, protocol, traits
+from idembench import methods, models, protocol_files, traits
 from idembench.protocol import Execution
 from idembench.timing import Timers
 from idembench.work import TorchEngine

@@ -33,7 +33,7 @@ _ROLES = "system|user|assistant|human|ai|model|developer|tool|function|judge|gra
 _ROLE = re.compile(rf"(?im)^([ \t#*>\[(]*(?:{_ROLES})[ \t*\])]*)(?=[:\N{{FULLWIDTH COLON}}])")
 _LEFT = re.compile(r"[<\N{FULLWIDTH LESS-THAN SIGN}](?=[^\s\d=])")  # not that of a comparison, or of a heart
 _RIGHT = re.compile(r"(?<=[^\s\d=-])[>\N{FULLWIDTH GREATER-THAN SIGN}]")
-_SQUARE = re.compile(r"\[(?=/?\|?\w+\|?\])")
+_SQUARE = re.compile(r"\[(?=/?\|?[A-Za-z_]\w*\|?\])")
 _RULE = re.compile(r"={3,}")
 
 _TRAIT = """\
