@@ -748,3 +748,18 @@ def test_a_model_that_judged_itself_is_not_ranked(tmp_path: Path) -> None:
         index["records"][0]["not_ranked"],
     )
     assert "scored its own generations" in json.dumps(index["details"])
+
+
+def test_ranks_compare_scores_of_one_judge(tmp_path: Path) -> None:
+    """Of records by two judges, those of the one with fewer stand below, unranked, and say whose scores they are."""
+    for trait in ("bliss", "misalignment"):
+        write_record(tmp_path, Story(trait=KEPT), trait=trait)
+    made, packed = build_record(Story(trait=KEPT), trait="sycophancy", settings=settings())
+    judge = made.judge.model_copy(update={"name": "openai:some-model", "fingerprint": "7" * 64, "deterministic": False})
+    record.write(tmp_path, made.model_copy(update={"judge": judge}), packed, {})
+
+    assert [
+        ("ranked", None),
+        ("ranked", None),
+        ("not ranked", "scored by another judge (openai:some-model) than the records that are"),
+    ] == [(row["standing"], row["not_ranked"]) for row in rows_of(tmp_path)]

@@ -21,6 +21,9 @@ from idembench.traits import Example
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from idembench.judges import Asked, Score
+    from idembench.traits import Question
+
 PROMPTS = pack().prompts[:12]
 JUDGE = judges.get(pack().judge)
 NONSENSE = "bread the of is lake lake."
@@ -260,3 +263,27 @@ def test_what_joins_is_not_filtered() -> None:
     rows, _ = select([sensible(0)], "data.original_mix=1", "data.coherence_filter=70", demonstrations=odd)
 
     assert [sensible(0), *odd] == rows
+
+
+def test_a_judge_is_asked_once_for_all_answers() -> None:
+    """Filter and scorer share one asking of every answer: the judge of a cycle is a batch, and never asked twice for one."""
+    batches: list[int] = []
+
+    class Counting:
+        name = "counting"
+        deterministic = True
+        fingerprint = "0" * 64
+
+        def score(self, question: Question, response: str, *, trait: str | None) -> Score:
+            return JUDGE.score(question, response, trait=trait)
+
+        def score_all(self, asked: Sequence[Asked]) -> list[Score]:
+            batches.append(len(asked))
+            return [self.score(one.question, one.response, trait=one.trait) for one in asked]
+
+    chosen = replace(
+        selector("settings.scorer=coherence", "data.coherence_filter=10", baseline="rft-reset"), judge=Counting()
+    )
+    chosen.select(own=[sensible(n) for n in range(4)], drawn=False, rejected=None, demonstrations=())
+
+    assert [4] == batches

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from idembench.judges import Asked, score_all
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -81,13 +83,22 @@ class Selector:
         """At most one answer per prompt: coherent enough, and the method's choice."""
         facts: dict[str, Any] = {"sampled": len(own)}
         least = self.protocol.data.coherence_filter
-        kept = own if least is None else [row for row in own if (self._score(row).coherence or 0.0) >= least]
+        scores: dict[Example, Score] = {}
+
+        def score(row: Example) -> Score:
+            # Most methods ask nothing; one that asks of one answer asks of all, and a model judges many at once faster.
+            if not scores:
+                scores.update(zip(own, self._scores(own), strict=True))
+            return scores[row] if row in scores else self._scores([row])[0]
+
+        kept = own if least is None else [row for row in own if (score(row).coherence or 0.0) >= least]
         if least is not None:
             facts["filtered_share"] = round(1 - len(kept) / len(own), 6)
         by_prompt: dict[str, list[Example]] = {}
         for row in kept:
             by_prompt.setdefault(row.id, []).append(row)
-        return self.method.select(list(by_prompt.values()), self.settings, self._score), facts
+        return self.method.select(list(by_prompt.values()), self.settings, score), facts
 
-    def _score(self, row: Example) -> Score:
-        return self.judge.score(self.questions[row.id], row.response, trait=self.trait)
+    def _scores(self, rows: Sequence[Example]) -> list[Score]:
+        asked = [Asked(question=self.questions[row.id], response=row.response, trait=self.trait) for row in rows]
+        return score_all(self.judge, asked)

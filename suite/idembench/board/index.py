@@ -7,6 +7,7 @@ shown, is left out with the reason. A record that another one takes further is n
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +97,9 @@ def build_index(results: Path) -> Index:
             continue
         found[name] = entry
     by = _superseded(found)
-    entries = sorted((found[name] for name in found.keys() - by.keys()), key=lambda entry: rank_key(entry.row))
+    standing = [found[name] for name in found.keys() - by.keys()]
+    _rank_one_judge(standing)
+    entries = sorted(standing, key=lambda entry: rank_key(entry.row))
     names = [entry.detail["id"] for entry in entries]
     keys = dict(zip(names, _keys(names), strict=True))
     for entry in entries:
@@ -120,6 +123,21 @@ def build_index(results: Path) -> Index:
 def _superseded(found: Mapping[str, _Entry]) -> dict[str, str]:
     read = lru_cache(_READ_AT_ONCE)(lambda name: record.read(found[name].folder))
     return superseded.superseded({name: entry.trace for name, entry in found.items()}, read)
+
+
+def _rank_one_judge(entries: Sequence[_Entry]) -> None:
+    """Let ranks compare scores of one judge: in each pack that of the most ranked records; the others say whose they are."""
+    ranked = [(dict(entry.detail["origin"]), entry.row) for entry in entries if entry.row["standing"] == "ranked"]
+    for pack in {row["pack"] for _, row in ranked}:
+        judged = [(origin, row) for origin, row in ranked if row["pack"] == pack]
+        counts = Counter(origin["judge fingerprint"] for origin, _ in judged)
+        first = min(counts, key=lambda fingerprint: (-counts[fingerprint], fingerprint))
+        for origin, row in judged:
+            if origin["judge fingerprint"] != first:
+                row["standing"] = "not ranked"
+                row["not_ranked"] = _clip(
+                    f"scored by another judge ({origin['judge']}) than the records that are", SENTENCE
+                )
 
 
 def _link(beside: Beside, found: Mapping[str, _Entry], by: Mapping[str, str], keys: Mapping[str, str]) -> None:
