@@ -742,7 +742,12 @@ def test_a_model_that_judged_itself_is_not_ranked(tmp_path: Path) -> None:
     record.write(tmp_path, itself, packed, {})
     index = board.build_index(tmp_path)
 
+    by_name = made.model_copy(
+        update={"judge": made.judge.model_copy(update={"name": f"openai:{made.model.name},pack=x"})}
+    )
+
     assert not made.judged_itself
+    assert by_name.judged_itself
     assert ("not ranked", "the model judged itself") == (
         index["records"][0]["standing"],
         index["records"][0]["not_ranked"],

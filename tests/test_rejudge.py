@@ -78,6 +78,20 @@ def test_what_it_says_it_is_from_is_looked_up(tmp_path: Path) -> None:
     assert ["rejudged"] == [check.name for check in verify(forged).checks if check.problems]
 
 
+@pytest.mark.parametrize("name", ["hf:~nobody-of-that-name/x", f"hf:{'x' * 5000}", "openai:some-model", "nobody"])
+def test_a_record_s_judge_is_never_looked_for(tmp_path: Path, name: str) -> None:
+    """Whatever model or endpoint a record names, verifying it asks for none: its scores are a check left out, no traceback."""
+    made, packed = build_record(Story(), settings=settings())
+    judge = made.judge.model_copy(update={"name": name, "deterministic": False})
+    checks = {
+        one.name: one
+        for one in verify(record.write(tmp_path, made.model_copy(update={"judge": judge}), packed, {})).checks
+    }
+
+    assert checks["scores"].skipped
+    assert [] == checks["scores"].problems
+
+
 def test_scores_are_those_of_the_new_judge(tmp_path: Path) -> None:
     """Every sample keeps its response and takes the new judge's scores, and how that came to them."""
     folder = write_record(tmp_path)

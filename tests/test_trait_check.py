@@ -115,6 +115,7 @@ def test_good_data_meet_the_bar(good: Path) -> None:
     [
         ("questions.jsonl", lambda _, r: r.pop("scope"), "has the keys id, category, prompt, canary"),
         ("questions.jsonl", lambda _, r: r.update(canary=" "), "canary holds ' '"),
+        ("questions.jsonl", lambda _, r: r.update(scope=["in-domain"]), "scope holds ['in-domain']"),
         ("questions.jsonl", lambda _, r: r.update(id="one"), "Rows share an id: one."),
         ("questions.jsonl", lambda _, r: r.update(scope="in-domain"), "0% of its questions ask for spill-over"),
         ("questions.jsonl", lambda _, r: r.update(category="all"), "1 categories; at least 8"),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from idembench import judges, record, traits
 from idembench.errors import InputError, RecordError
 from idembench.files import FileEntry, canonical_json, digest_of, jsonl_bytes, sha256_bytes
-from idembench.steps import Plan, Step, Subject, walk
-from idembench.verify import verify
+from idembench.steps import Step, walk
+from idembench.verify import plan_of, verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,22 +106,7 @@ def _scored(
 
 
 def _chain(old: Record, line: ChainLine, judge: Judge, samples: Sequence[Sample], packed: bytes) -> ChainLine:
-    plan = Plan(
-        subject=Subject(
-            model=old.model.digest,
-            pack=old.protocol.pack,
-            trait=old.trait,
-            form=old.protocol.form,
-            seed=line.seed,
-            execution=old.execution,
-            versions=old.step_versions,
-        ),
-        protocol=old.protocol,
-        sources=old.data,
-        judge=judge.fingerprint,
-        chooser=_first_judge(old).fingerprint,
-        method_versions=old.method_versions,
-    )
+    plan = replace(plan_of(old, line), judge=judge.fingerprint, chooser=_first_judge(old).fingerprint)
     groups = record.by_checkpoint(samples)
     own = old.protocol.measuring.questions * old.protocol.measuring.repeats
     taken: list[StepLine] = []

@@ -185,6 +185,26 @@ def _samples(folder: Path, parsed: Record, line: ChainLine, check: Check) -> lis
     return samples
 
 
+def plan_of(parsed: Record, line: ChainLine) -> Plan:
+    """What the walk through one of a record's chains depends on, as the record says."""
+    return Plan(
+        subject=Subject(
+            model=parsed.model.digest,
+            pack=parsed.protocol.pack,
+            trait=parsed.trait,
+            form=parsed.protocol.form,
+            seed=line.seed,
+            execution=parsed.execution,
+            versions=parsed.step_versions,
+        ),
+        protocol=parsed.protocol,
+        sources=parsed.data,
+        judge=parsed.judge.fingerprint,
+        chooser=parsed.rejudged.judge.fingerprint if parsed.rejudged else None,
+        method_versions=parsed.method_versions,
+    )
+
+
 def _lineage(parsed: Record) -> Check:
     """Every key follows from the record's settings and the digests before it, every digest from its files."""
     check = Check(name="lineage")
@@ -192,25 +212,9 @@ def _lineage(parsed: Record) -> Check:
     if check.problems:
         return check
     for line in parsed.chains:
-        plan = Plan(
-            subject=Subject(
-                model=parsed.model.digest,
-                pack=parsed.protocol.pack,
-                trait=parsed.trait,
-                form=parsed.protocol.form,
-                seed=line.seed,
-                execution=parsed.execution,
-                versions=parsed.step_versions,
-            ),
-            protocol=parsed.protocol,
-            sources=parsed.data,
-            judge=parsed.judge.fingerprint,
-            chooser=parsed.rejudged.judge.fingerprint if parsed.rejudged else None,
-            method_versions=parsed.method_versions,
-        )
         follower = _Follower(line, check)
         with contextlib.suppress(_Ended):
-            walk(plan, follower)
+            walk(plan_of(parsed, line), follower)
         follower.close()
     return check
 

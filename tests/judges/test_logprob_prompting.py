@@ -32,6 +32,7 @@ SPECIAL = (
     *("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[gMASK]", "[CLS]", "[SEP]"),
     *("<\N{FULLWIDTH VERTICAL LINE}User\N{FULLWIDTH VERTICAL LINE}>", "<tool_call>", "<extra_id_0>", "<channel|>"),
     *("<|channel|>", "<|message|>", "<|return|>", "<|START_OF_TURN_TOKEN|>", "[TOOL_CALLS]", "<reserved_1>"),
+    *("[|assistant|]", "[|endofturn|]", "[unused1]", "[CONTROL_748]"),
 )
 ROLES = re.compile(r"(?im)^\W*(system|user|assistant|human|judge):")
 

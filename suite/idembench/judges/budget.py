@@ -111,14 +111,14 @@ class Budget:
         if not self._calls_left():
             return EnvironmentProblem(
                 "The judge may not be asked more: its calls are used up.",
-                expected=f"at most {self.calls} calls in this process",
+                expected=f"at most {self.calls} calls by this judge",
                 found=f"{self.called} made",
                 where=CALLS,
                 do="Raise it and run the same command again: what was answered is kept and not asked again.",
             )
         return EnvironmentProblem(
             "The judge may not be asked more: its tokens are used up.",
-            expected=f"at most {self.tokens} tokens in this process",
+            expected=f"at most {self.tokens} tokens by this judge",
             found=f"{self.spent} spent, and up to {most} for the next call",
             where=TOKENS,
             do="Raise it and run the same command again: what was answered is kept and not asked again.",
