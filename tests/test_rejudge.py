@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from builders import Story, build_record, settings, write_record
 
-from idembench import board, judges, record
+from idembench import board, judges, record, sample_files
 from idembench.errors import InputError, RecordError, UnknownNameError
 from idembench.files import find_records
 from idembench.rejudge import rejudge
@@ -96,8 +96,8 @@ def test_scores_are_those_of_the_new_judge(tmp_path: Path) -> None:
     """Every sample keeps its response and takes the new judge's scores, and how that came to them."""
     folder = write_record(tmp_path)
     old, _, anew = rejudge(folder, "grudging", results=tmp_path / "anew")
-    name = record.samples_name(old.chains[0].seed)
-    before, after = (record.unpack_samples((place / name).read_bytes(), where=name) for place in (folder, anew))
+    name = sample_files.file_name(old.chains[0].seed)
+    before, after = (sample_files.unpack((place / name).read_bytes(), where=name) for place in (folder, anew))
 
     assert [row.response for row in before] == [row.response for row in after]
     for was, now in zip(before, after, strict=True):
@@ -151,7 +151,7 @@ def test_what_cannot_be_scored_anew_is_refused(tmp_path: Path) -> None:
         rejudge(folder, "toyland-exact", results=tmp_path)
     with pytest.raises(UnknownNameError):
         rejudge(folder, "oracle", results=tmp_path)
-    (folder / record.samples_name(0)).write_bytes(b"")
+    (folder / sample_files.file_name(0)).write_bytes(b"")
     with pytest.raises(RecordError, match="does not hold") as caught:
         rejudge(folder, "grudging", results=tmp_path)
 

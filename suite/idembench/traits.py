@@ -83,6 +83,7 @@ class _MeasurementFile(Frozen):
     temperature: Rate
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Positive
+    perplexity: bool = False
 
 
 class PackHeader(Frozen):
