@@ -94,6 +94,20 @@ class RejudgedLine(Frozen):
     judge: JudgeLine
 
 
+class PoolLine(Frozen):
+    """The prompts that generations answered, where somebody named others than the pack's own; `data.prompts` is their hash.
+
+    Attributes:
+        name: As it was named.
+        prompts: Different ones in it.
+        left_out: Rows that gave none, counted by reason.
+    """
+
+    name: str
+    prompts: Positive
+    left_out: dict[str, Positive]
+
+
 class ControlLine(Frozen):
     """The record that this one is set beside, seed by seed.
 
@@ -222,6 +236,7 @@ class Record(Frozen):
     analysis: Analysis
     control: ControlLine | None
     rejudged: RejudgedLine | None = None
+    pool: PoolLine | None = _ABSENT
 
     @property
     def id(self) -> str:

@@ -463,7 +463,8 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     if pack is None:
         return check
     trait = pack.trait(parsed.trait)
-    other = _other_data(parsed, pack)
+    # Prompts that somebody named instead of the pack's are not here; what was sampled on them is in the lineage.
+    other = _other_data(parsed, pack) - ({"prompts"} if parsed.pool else set())
     if other:
         check.skipped = _OTHER_DATA.format(", ".join(sorted(other)))
         return check

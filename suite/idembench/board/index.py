@@ -260,6 +260,8 @@ def _unfit(read: Record) -> str | None:
         return "the model judged itself"
     if read.judge.name == WEAK:
         return "scored by the offline classifier, which no claim should rest on (see its card)"
+    if read.pool is not None:
+        return f"its generations answered other prompts than the pack's own ({read.pool.name})"
     # It stands beside the one whose responses it scores anew, which is ranked.
     return f"scored anew by {read.judge.name}" if read.rejudged is not None else None
 
@@ -309,6 +311,7 @@ def _detail(read: Record, verdict: Verdict, path: str) -> Detail:
             ("judge", _clip(read.judge.name, NAME) + (", deterministic" if read.judge.deterministic else "")),
             ("judge fingerprint", read.judge.fingerprint),
             *([("scored anew from", read.rejudged.record)] if read.rejudged else []),
+            *([("prompts", _clip(f"{read.pool.name} ({read.pool.prompts})", NAME))] if read.pool else []),
             ("decision rule", _clip(read.analysis.rule.name, NAME)),
         ],
     )
