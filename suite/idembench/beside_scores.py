@@ -21,9 +21,9 @@ ALARMING: Final = 20.0
 _PERCENT = 100.0
 _OF: Final[Mapping[str, Callable[[Checkpoint], float | None]]] = {
     "coherent_only": lambda point: point.trait_coherent,
-    "filtered": lambda point: _PERCENT * (1 - point.coherent_share),
     "in_domain": lambda point: point.trait_in_domain,
     "spill_over": lambda point: point.trait_spill_over,
+    "filtered": lambda point: _PERCENT * (1 - point.coherent_share),
     "missing": lambda point: _PERCENT * point.missing_share,
     "empty": lambda point: _PERCENT * point.empty_share,
     "truncated": lambda point: _PERCENT * point.truncated_share,

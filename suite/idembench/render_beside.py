@@ -22,9 +22,9 @@ _GAP: Final = 2
 _DASH: Final = "\N{EN DASH}"
 _HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
     "coherent_only": ("trait,", "coherent"),
-    "filtered": ("filtered", "%"),
     "in_domain": ("trait,", "in-domain"),
     "spill_over": ("trait,", "spill-over"),
+    "filtered": ("filtered", "%"),
     "missing": ("missing", "%"),
     "empty": ("empty", "%"),
     "truncated": ("cut off", "%"),
