@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from idembench import beside_scores, render_beside
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -83,7 +85,7 @@ def made_of(done: Finished) -> str:
 
 
 def show(record: Record, folder: Path) -> None:
-    """Print one record: what it is of, the trajectory, the four statements."""
+    """Print one record: what it is of, the trajectory, what stands beside the scores, the four statements."""
     seeds = [line.seed for line in record.chains]
     title = f"{record.protocol.name} · {record.trait} · {record.model.name}"
     detail = (
@@ -92,6 +94,12 @@ def show(record: Record, folder: Path) -> None:
     out.print()
     out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
     out.print(_trajectory(record))
+    out.print(
+        Text.assemble(("  beside the scores", "bold"), f", means over {'seeds' if len(seeds) > 1 else 'the one seed'}")
+    )
+    for table in render_beside.tables(record, width=out.width):
+        out.print(table)
+    out.print(Text(f"  {render_beside.legend(record)}", style="dim"))
     said = Table.grid(padding=(0, 2, 0, 0))
     for name, statement in statements(verdict(record)):
         values = " ".join(getattr(statement, "values", (statement.value,)))
@@ -102,6 +110,8 @@ def show(record: Record, folder: Path) -> None:
         if chain.diverged is not None:
             reason = f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
             said.add_row(f"  seed {chain.seed}", "", Text(clean(reason)))
+    for warning in beside_scores.warnings(record):
+        said.add_row("  responses", "", Text(clean(warning)))
     if record.judged_itself:
         said.add_row("  judge", "", "this model scored its own generations, which is no evidence")
     if record.rejudged is not None:
@@ -189,6 +199,9 @@ def closing(finished: Sequence[Finished], results: Path) -> None:
             styled(v.coherence.value),
         )
     out.print(table)
+    for done in finished:
+        for warning in beside_scores.warnings(done.record):
+            note(clean(f"{done.record.protocol.name}, {done.record.trait}: {warning}"))
     if any(done.record.analysis.exploratory for done in finished):
         note("One seed is exploratory: it speaks of these checkpoints, not of the method. Run more with --seeds 0..4.")
     err.print()
