@@ -17,7 +17,7 @@ from chat_server import Reply, completion, failure, serving
 
 from idembench import judges, traits
 from idembench.errors import EnvironmentProblem, IdembenchError, InputError, ModelError
-from idembench.judges import Asked, endpoint, logprob
+from idembench.judges import Asked, budget, endpoint, logprob
 from idembench.judges.kept import Kept
 from idembench.judges.logprob import Reading
 
@@ -35,8 +35,9 @@ GOOD = completion([("75", {"75": 0.6, "50": 0.3, "100": 0.05}), ("", {"": 1.0})]
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONCURRENCY", "CALLS", "TOKENS"):
+    for name in ("CONCURRENCY", "CALLS", "TOKENS", "LEDGER"):
         monkeypatch.delenv(f"IDEMBENCH_JUDGE_{name}", raising=False)
+    monkeypatch.setattr(budget, "_opened", {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -241,10 +242,11 @@ def test_a_call_beyond_the_budget_is_not_made(serve: Callable[..., Any], monkeyp
     """The calls that are allowed are made and kept, then one error says which variable to raise; a new run goes on."""
     monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "50")
     with serve(lambda _: GOOD, latency_s=0.01) as server:
-        with pytest.raises(EnvironmentProblem, match="calls are used up") as caught:
+        with budget.of_run(), pytest.raises(EnvironmentProblem, match="calls are used up") as caught:
             judges.get("openai:grader").score_all(asked(80))
         first = len(server.asked)
-        scores = judges.get("openai:grader").score_all(asked(80))
+        with budget.of_run():
+            scores = judges.get("openai:grader").score_all(asked(80))
 
     assert "IDEMBENCH_JUDGE_CALLS" == caught.value.where
     assert (50, 80) == (first, len(server.asked))
@@ -368,13 +370,20 @@ def test_what_was_no_answer_is_asked_again(serve: Callable[..., Any]) -> None:
 
 
 @pytest.mark.bench
-def test_responses_per_second_at_100_ms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("limit", [None, "1000000000"], ids=["no limit", "limit"])
+def test_responses_per_second_at_100_ms(
+    limit: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With 32 calls at once and 100 ms each, one core is enough for at least half of the 320 a second that are possible.
+
+    So it is where a limit is set, and every call is written into the run's ledger.
 
     The rate is printed and not asserted: other processes on the machine take from it, not from the processor time.
     """
+    if limit is not None:
+        monkeypatch.setenv("IDEMBENCH_JUDGE_TOKENS", limit)
     command = [sys.executable, str(Path(chat_server.__file__)), "0.1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with budget.of_run(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
         judge = judges.get("openai:grader")

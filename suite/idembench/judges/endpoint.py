@@ -1,9 +1,10 @@
 """`openai:MODEL`: a judge behind any OpenAI-compatible endpoint that shows log-probabilities in chat completions.
 
 The openai client reads OPENAI_BASE_URL and OPENAI_API_KEY, sends what was put off again (with growing, jittered delays,
-or as long as Retry-After says, up to two minutes), and times out. What is ours: many calls at once, a budget, one clear
-error where asking again would not help, and answers that are kept (`kept.py`). How numbers are read from what an
-endpoint shows, exactly or nearly, is in `shown.py`. Where the endpoint is, is nobody's business: it enters no name, no
+or as long as Retry-After says, up to two minutes), and times out. What is ours: many calls at once
+(IDEMBENCH_JUDGE_CONCURRENCY by each judge, 32 if it is not set), a budget of the run (`budget.py`), one clear error where
+asking again would not help, and answers that are kept (`kept.py`). How numbers are read from what an endpoint shows,
+exactly or nearly, is in `shown.py`. Where the endpoint is, is nobody's business: it enters no name, no
 fingerprint and no record. So two endpoints that call different weights by one name are one judge to us.
 
 A call may cost money. It is made once: an answer that could be read is kept, in the order in which answers come.
@@ -80,16 +81,12 @@ class Endpoint(LogprobJudge):
             InputError: If a setting does not hold.
         """
         self.fingerprint  # noqa: B018 -- its pack must be there
-        self._budget  # noqa: B018 -- and its settings hold
+        Budget.from_environment()  # and its settings hold
         whole(CONCURRENCY)
         _client()
 
     def _identity(self) -> dict[str, Any]:
         return {"model": self._model, "shown": SHOWN, "answer_tokens": ANSWER_TOKENS, "read": shown.VERSION}
-
-    @cached_property
-    def _budget(self) -> Budget:
-        return Budget.from_environment()
 
     @cached_property
     def _kept(self) -> Kept:
@@ -108,7 +105,7 @@ class Endpoint(LogprobJudge):
         readings: dict[str, Reading] = {}
         unsaved: dict[str, Reading] = {}
         stopped: list[IdembenchError] = []
-        waiting, settled = iter(asked.items()), asyncio.Condition()
+        waiting, budget = iter(asked.items()), Budget.from_environment()
 
         def save() -> None:
             batch = {
@@ -122,7 +119,7 @@ class Endpoint(LogprobJudge):
                 if stopped:
                     return
                 try:
-                    readings[key] = unsaved[key] = await self._ask(client, messages, settled)
+                    readings[key] = unsaved[key] = await self._ask(client, messages, budget)
                 except IdembenchError as error:
                     stopped.append(error)  # the others finish the call that they are in: it may have been paid for
                 if len(unsaved) >= BATCH:
@@ -138,7 +135,7 @@ class Endpoint(LogprobJudge):
             raise stopped[0]
         return readings
 
-    async def _ask(self, client: AsyncOpenAI, messages: list[dict[str, Any]], settled: asyncio.Condition) -> Reading:
+    async def _ask(self, client: AsyncOpenAI, messages: list[dict[str, Any]], budget: Budget) -> Reading:
         import httpx2
         import openai
 
@@ -151,7 +148,7 @@ class Endpoint(LogprobJudge):
             "top_logprobs": SHOWN,
         }
         most = sum(len(message["content"].encode()) for message in messages) + _TEMPLATE_TOKENS + ANSWER_TOKENS
-        async with self._budget.call(settled, most) as cost:
+        async with budget.call(most) as cost:
             try:
                 # Not `chat.completions.create`, which spends a millisecond on types that are plain JSON here.
                 answer = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
