@@ -79,10 +79,12 @@ def test_a_judge_travels_to_workers(name: str) -> None:
 
 
 def test_naming_a_judge_needs_no_torch() -> None:
-    """Names, fingerprints and the registry come without torch, for the commands that use records."""
+    """Names, fingerprints and the registry come without torch, for the commands that use records; so does their look at it."""
     code = (
         "import sys; from idembench import judges;"
-        f"[judges.get(name).fingerprint for name in {NAMES!r}]; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+        f"[judges.get(name, offline=True).fingerprint for name in {NAMES!r}];"
+        "offline = {'torch', 'transformers'} & set(sys.modules);"
+        f"[judges.get(name) for name in {NAMES!r}]; print(sorted(offline | {{'torch'}} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -211,6 +211,57 @@ def test_an_endpoint_that_is_not_there_is_one_error(monkeypatch: pytest.MonkeyPa
     assert "OPENAI_BASE_URL" in str(caught.value.do)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "found"),
+    [
+        ("OPENAI_API_KEY", "sk-s\u00e9cret", "the character '\\xe9'"),
+        ("OPENAI_API_KEY", "sk-secret\u200b", "the character '\\u200b'"),
+        ("OPENAI_API_KEY", "sk-secret\n", "the character '\\n'"),
+        ("OPENAI_API_KEY", "sk-secret\r\nX-Other: 1", "the character '\\r'"),
+        ("OPENAI_API_KEY", "sk-secret ", "a blank at its end"),
+        ("OPENAI_API_KEY", "  ", "a blank at its end"),
+        ("OPENAI_ORG_ID", " secret", "a blank before it"),
+        ("OPENAI_PROJECT_ID", "secret\u2019s", "the character '\\u2019'"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Team: secr\u00e9t", "the character '\\xe9'"),
+        ("OPENAI_CUSTOM_HEADERS", "X-T\u00e9am: secret", "the character '\\xe9'"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_one_error(
+    variable: str, value: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found when the judge is named, tells the variable and what is wrong with it, and never what it holds."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(EnvironmentProblem, match="not allowed in a header") as caught:
+        judges.get("openai:grader")
+    with pytest.raises(EnvironmentProblem, match="not allowed in a header"):
+        judges.get("openai:grader", offline=True).score(QUESTION, "Fine.", trait=None)
+
+    assert (variable, found) == (caught.value.where, caught.value.found)
+    assert "secr" not in str(caught.value)
+
+
+def test_a_key_of_several_words_is_sent_as_it_is(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of one's own may be given any text that a header can hold."""
+    monkeypatch.setenv("OPENAI_API_KEY", "no key at all")
+
+    with serve(lambda _: GOOD) as server:
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert ["Bearer no key at all"] == server.keys
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1\n", "http://[::1", "http://127.0.0.1:many/v1"])
+def test_an_address_that_is_none_is_one_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found when the judge is named."""
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+
+    with pytest.raises(EnvironmentProblem, match="is none") as caught:
+        judges.get("openai:grader")
+
+    assert "OPENAI_BASE_URL" == caught.value.where
+
+
 def test_many_calls_are_under_way_at_once(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the environment variable says, never more; the scores come in the order of the answers."""
     monkeypatch.setenv("IDEMBENCH_JUDGE_CONCURRENCY", "7")

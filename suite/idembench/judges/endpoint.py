@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -51,6 +52,13 @@ BATCH = 64
 """Answers that are kept together; a kill loses fewer than these."""
 _TEMPLATE_TOKENS = 64  # what a chat template may add to a prompt, at most
 _CLIP = 200
+_STRANGE = re.compile(r"[^\t\x20-\x7e]")
+_HEADERS = {
+    "authorization": "OPENAI_API_KEY",
+    "openai-organization": "OPENAI_ORG_ID",
+    "openai-project": "OPENAI_PROJECT_ID",
+}
+"""Which environment variable a header is made of."""
 
 
 class Endpoint(LogprobJudge):
@@ -77,7 +85,7 @@ class Endpoint(LogprobJudge):
         """Make sure that the key and the settings are there; nothing is asked.
 
         Raises:
-            EnvironmentProblem: If there is no key.
+            EnvironmentProblem: If there is no key, or it or the address cannot be sent anything with.
             InputError: If a setting does not hold.
         """
         self.fingerprint  # noqa: B018 -- its pack must be there
@@ -256,12 +264,20 @@ def _client() -> AsyncOpenAI:
     """A client of the endpoint.
 
     Raises:
-        EnvironmentProblem: If there is no key, or no sound address.
+        EnvironmentProblem: If there is no key, or no sound address, or one of its headers cannot be sent.
     """
+    import httpx2
     from openai import AsyncOpenAI, OpenAIError
 
     try:
-        return AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S)
+        client = AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S)
+    except httpx2.InvalidURL as error:
+        raise EnvironmentProblem(
+            "The address of the judge's endpoint is none.",
+            expected="an address such as http://127.0.0.1:8000/v1",
+            found=_clip(error),
+            where="OPENAI_BASE_URL",
+        ) from error
     except (OpenAIError, ValueError) as error:
         raise EnvironmentProblem(
             "A judge behind an endpoint cannot be asked without a key.",
@@ -269,6 +285,27 @@ def _client() -> AsyncOpenAI:
             found=_clip(error),
             do="Set OPENAI_API_KEY; a server of your own that asks for none takes any text.",
         ) from error
+    for name, value in {**client.default_headers, **client.auth_headers}.items():
+        if isinstance(value, str):
+            _check_header(name, value)
+    return client
+
+
+def _check_header(name: str, value: str) -> None:
+    """Make sure that a header can be sent; what it holds may be secret, so only what is wrong with it is told."""
+    wrong = ""
+    if strange := _STRANGE.search(name + value):
+        wrong = f"the character {strange[0]!a}"
+    elif value != value.strip():
+        wrong = "a blank at its end" if value != value.rstrip() else "a blank before it"
+    if wrong:
+        raise EnvironmentProblem(
+            "A judge behind an endpoint cannot be asked: what it would be sent is not allowed in a header.",
+            expected="printable ASCII characters, no blank or line break before or after them",
+            found=wrong,
+            where=_HEADERS.get(name.lower(), "OPENAI_CUSTOM_HEADERS"),
+            do="Set it again; what was copied may have brought a line break or a typographic character with it.",
+        )
 
 
 def _where(client: AsyncOpenAI) -> str:
