@@ -17,6 +17,7 @@ from chat_server import Reply, completion, failure, serving
 
 from idembench import judges, traits
 from idembench.errors import EnvironmentProblem, IdembenchError, InputError, ModelError
+from idembench.files import write_bytes
 from idembench.judges import Asked, budget, endpoint, logprob
 from idembench.judges.kept import Kept
 from idembench.judges.logprob import Reading
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chat_server import Server
+    from saying import Say
 
     from idembench.judges import Score
 
@@ -378,7 +380,7 @@ def test_a_broken_line_is_passed_over(serve: Callable[..., Any]) -> None:
     """What a kill cut short is asked again, and the next line stands on its own."""
     with serve(lambda _: GOOD) as server:
         judges.get("openai:grader").score_all(asked(5))
-        path = Kept(judges.get("openai:grader").fingerprint).path
+        path = Kept(judges.get("openai:grader").fingerprint, "openai:grader").path
         path.write_bytes(path.read_bytes()[:-20])
         judges.get("openai:grader").score_all(asked(7))
         judges.get("openai:grader").score_all(asked(7))
@@ -391,13 +393,16 @@ def test_a_broken_line_is_passed_over(serve: Callable[..., Any]) -> None:
 )
 def test_a_line_of_another_kind_is_passed_over(line: bytes) -> None:
     """Whatever stands in the file, what can be read of it is read."""
-    kept = Kept("f" * 64)
+    kept = Kept("f" * 64, "openai:grader")
     kept.add({"one": Reading(numbers={75: 1.0})})
     kept.path.write_bytes(line + b"\n" + kept.path.read_bytes())
     kept.add({"two": Reading(missing="refused")})
 
-    assert [None, 75.0] == [found and found.score for found in (Kept("f" * 64).get("a"), Kept("f" * 64).get("one"))]
-    assert Reading(missing="refused") == Kept("f" * 64).get("two")
+    assert [None, 75.0] == [
+        found and found.score
+        for found in (Kept("f" * 64, "openai:grader").get("a"), Kept("f" * 64, "openai:grader").get("one"))
+    ]
+    assert Reading(missing="refused") == Kept("f" * 64, "openai:grader").get("two")
 
 
 def test_another_rubric_or_model_is_asked_anew(serve: Callable[..., Any]) -> None:
@@ -418,6 +423,54 @@ def test_what_was_no_answer_is_asked_again(serve: Callable[..., Any]) -> None:
 
     assert first.coherence is None
     assert second.coherence is not None
+
+
+def test_kept_answers_are_listed_by_judge_and_dropped_when_that_is_asked_for(
+    serve: Callable[..., Any], say: Say, tmp_path: Path
+) -> None:
+    """`store ls --answers` says whose they are and how many, `gc` leaves them, `gc --answers` drops them: they are asked anew."""
+    place = ("--store", tmp_path / "store")
+    before = (
+        say("store", "ls", *place),
+        say("store", "ls", *place, "--answers"),
+        say("store", "gc", "--answers", *place),
+    )
+    with serve(lambda _: GOOD) as server:
+        for name, count in (("openai:grader", 5), ("openai:other", 3)):
+            judges.score_all(judges.get(name), asked(count))
+        bare, shown, listed = (
+            say("store", "ls", *place, *more) for more in ((), ("--answers",), ("--answers", "--json"))
+        )
+        swept = say("store", "gc", *place, "--broken", "--unused")
+        judges.score_all(judges.get("openai:grader"), asked(5))
+        kept_on, dropped = len(server.asked), say("store", "gc", *place, "--answers")
+        judges.score_all(judges.get("openai:grader"), asked(5))
+
+    assert [0] * 8 == [said.code for said in (*before, bare, shown, listed, swept, dropped)]
+    assert (8, 13) == (kept_on, len(server.asked))
+    assert "answers of" not in before[0].err
+    assert "Beside the steps, answers of 2 judges are kept" in bare.err
+    assert "8 answers, " in shown.out
+    assert "openai:grader" in shown.out
+    assert [("openai:grader", 5), ("openai:other", 3)] == [
+        (one["judge"], one["answers"]) for one in json.loads(listed.out)
+    ]
+    assert judges.get("openai:grader").fingerprint == json.loads(listed.out)[0]["fingerprint"]
+    assert "0 judges" in before[2].err
+    assert "Dropped the kept answers of 2 judges" in dropped.err
+
+
+def test_answers_of_an_older_version_are_listed_without_a_name(say: Say) -> None:
+    """A file that does not say whose it is, or is broken, is listed and dropped like any other."""
+    for fingerprint, data in (("a" * 64, b'{"key":"k","missing":null,"numbers":{"7":1.0}}\n'), ("b" * 64, b"\xff")):
+        write_bytes(Kept(fingerprint, "").path, data)
+    listed = say("store", "ls", "--answers", "--json")
+    shown, dropped = say("store", "ls", "--answers"), say("store", "gc", "--answers")
+
+    assert [(None, 1), (None, 0)] == [(one["judge"], one["answers"]) for one in json.loads(listed.out)]
+    assert "aaaaaaaaaaaa" in shown.out
+    assert "of 2 judges" in dropped.err
+    assert "[]" == say("store", "ls", "--answers", "--json").out.strip()
 
 
 @pytest.mark.bench

@@ -98,7 +98,7 @@ class Endpoint(LogprobJudge):
 
     @cached_property
     def _kept(self) -> Kept:
-        return Kept(self.fingerprint)
+        return Kept(self.fingerprint, self.name)
 
     def _read(self, prompts: Sequence[str]) -> list[Reading]:
         asked = {self._kept.key(messages): messages for messages in map(_messages, prompts)}
