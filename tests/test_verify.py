@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import random
 import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import chat_server
 import pytest
 from builders import KEPT, Story, settings, write_record
 from instant import InstantEngine, make_cell, run_cell
@@ -643,6 +645,84 @@ def test_even_a_thorough_forger_is_found_by_the_judge(folder: Path, lie: Callabl
     report = verify(forge(folder, lambda rows: [lie(row) if row.cycle == "c2" else row for row in rows]))
 
     assert ["scores"] == [check.name for check in report.checks if check.problems]
+
+
+def weighing(request: dict[str, Any]) -> chat_server.Reply:
+    """What a judge says that is often unsure, sometimes refuses, sometimes says something else, each by its prompt."""
+    choice = random.Random(request["messages"][0]["content"])
+    kind, first, second = choice.random(), choice.randrange(101), choice.randrange(101)
+    if kind < 0.1:
+        return chat_server.completion([("REF", {"REF": 0.8, "0": 0.1})])
+    if kind < 0.2:
+        return chat_server.completion([("Well", {"Well": 0.9, "50": 0.0501})])
+    p, q, small = choice.random() * 0.6 + 0.2, choice.random() * 0.15, {str(n): 0.0009 for n in range(0, 101, 9)}
+    return chat_server.completion([(str(first), small | {str(second): q, str(first): p}), ("", {"": 1.0})])
+
+
+@pytest.fixture(scope="module")
+def made_weighed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record that a judge scored which weighs numbers, behind an endpoint on this machine."""
+    place = tmp_path_factory.mktemp("weighed")
+    with pytest.MonkeyPatch.context() as patch, chat_server.serving(weighing) as server:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        patch.setenv("OPENAI_API_KEY", "none")
+        patch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.port}/v1")
+        cell = make_cell(seeds=(0, 1))
+        judge = judges.get("openai:grader,pack=toyland")
+        return run_cell(replace(cell, specs=[replace(spec, judge=judge) for spec in cell.specs]), place).folder
+
+
+@pytest.fixture
+def weighed(made_weighed: Path, tmp_path: Path) -> Path:
+    """A copy of it to tamper with."""
+    return copied(made_weighed, tmp_path)
+
+
+def test_a_record_of_a_judge_that_weighs_numbers_holds(weighed: Path) -> None:
+    """Its scores, among them missing ones, follow from what was kept; that it was not asked again is said."""
+    report = verify(weighed)
+    rows = first_samples(weighed)
+
+    assert "" == problems(report)
+    assert {"scores": "whether openai:grader,pack=toyland would say so again: it is not deterministic"} == {
+        check.name: check.skipped for check in report.checks if check.skipped
+    }
+    assert {True, False} == {row.coherence is None for row in rows}
+    assert '"missing":"refused"' in "".join(str(row.judged) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        pytest.param(lambda row: replace(row, trait=row.trait and 100.0), "expected the mean", id="every score"),
+        pytest.param(
+            lambda row: replace(row, coherence=row.coherence and row.coherence - 3), "expected", id="by three"
+        ),
+        pytest.param(lambda row: replace(row, coherence=None), "no score, and no reason", id="missing instead of bad"),
+        pytest.param(lambda row: replace(row, coherence=row.coherence or 90.0), "said to be missing", id="made up"),
+        pytest.param(lambda row: replace(row, judged=None), "nothing is kept", id="nothing kept"),
+        pytest.param(lambda row: replace(row, judged="[" * 100_000), "no JSON", id="nonsense"),
+        pytest.param(lambda row: replace(row, judged=f"{row.judged} "), "not canonical", id="another spelling"),
+        pytest.param(lambda row: replace(row, judged='{"trait":{}}'), "not of coherence", id="something else"),
+    ],
+)
+def test_even_a_thorough_forger_is_found_by_what_the_judge_said(
+    weighed: Path, lie: Callable[[Sample], Sample], said: str
+) -> None:
+    """Scores that do not follow from the numbers kept beside them are found although every hash and every number agrees."""
+    report = verify(forge(weighed, lambda rows: [lie(row) if row.cycle == "c2" else row for row in rows]))
+
+    assert ["scores"] == [check.name for check in report.checks if check.problems]
+    assert said in problems(report)
+    assert "scores: seed 0, c2, " in problems(report)
+
+
+def test_a_reason_where_a_judge_gives_none_is_found(folder: Path) -> None:
+    """A judge that can be asked again is held to everything that it says, not to its scores alone."""
+    report = verify(forge(folder, at(0, judged='{"trait":{"mass":1.0,"numbers":{"100":1.0}}}')))
+
+    assert ["scores"] == [check.name for check in report.checks if check.problems]
+    assert ", judged: expected None" in problems(report)
 
 
 def test_a_forger_cannot_ask_easier_questions(folder: Path) -> None:

@@ -3,6 +3,7 @@
 The package in the order data flows through it; no arrow runs back up.
 
     errors, files                 the error tree; canonical JSON, hashes, atomic writes, sealed folders
+    journal                       lines that several processes add to one file
     yaml_files, shipped           strict YAML; what comes with the package, by name
     protocol, protocol_files      what is to be done; how a baseline's file says so
     traits, trait_check           with which data; the bar that trait data has to meet

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from idembench.board import Built
     from idembench.chain import Planned
     from idembench.errors import IdembenchError
+    from idembench.judges.kept import Answers
     from idembench.record import Record
     from idembench.runs import Cell, Finished
     from idembench.statistics import Effect, Level, Verdict
@@ -356,6 +357,26 @@ def store(entries: Sequence[Entry], root: Path) -> None:
         table.add_row(kind, str(len(own)), _size(sum(entry.bytes for entry in own)), str(unused))
     out.print(table)
     out.print(f"{len(entries)} steps, {_size(sum(entry.bytes for entry in entries))} in {root}", soft_wrap=True)
+
+
+def answers(held: Sequence[Answers], folder: Path) -> None:
+    """Print what is kept of what judges behind endpoints have answered, a line per judge."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("judge", "answers", "size", "fingerprint"):
+        table.add_column(column, justify="right" if column in {"answers", "size"} else "left")
+    for one in held:
+        table.add_row(
+            Text(clean(one.judge or _DASH)), str(one.answers), _size(one.bytes), Text(clean(one.fingerprint[:12]))
+        )
+    out.print(table)
+    total = sum(one.bytes for one in held)
+    out.print(f"{sum(one.answers for one in held)} answers, {_size(total)} in {folder}", soft_wrap=True)
+
+
+def kept(judges: int, count_bytes: int) -> None:
+    """Say that answers are kept, where there are any."""
+    if judges:
+        note(f"Beside the steps, answers of {judges} judges are kept, {_size(count_bytes)}: `store ls --answers`.")
 
 
 def _size(count_bytes: float) -> str:

@@ -133,7 +133,7 @@ class TraitHeader(Frozen):
         rubric: What a judge is told of it.
         authorship: Who wrote the data, and how.
         license: Of the data.
-        canary: Stands in every row of its files.
+        canary: Stands in every row of its files, whole or without what follows a colon.
         content_warning: What a reader should know before, or None.
     """
 

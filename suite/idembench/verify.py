@@ -369,9 +369,12 @@ def _find(folder: Path, record_id: str) -> Path | None:
 
 
 def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
-    """A deterministic judge, asked again, says the same."""
+    """A deterministic judge, asked again, says the same; scores follow from what their judge kept beside them."""
     check = Check(name="scores")
     judge = _offline_judge(parsed, check)
+    explaining = judges.explaining(parsed.judge.name)
+    if explaining is not None:
+        _hold_against(explaining, parsed, samples, check)
     pack = _pack(parsed, check) if judge is not None else None
     if judge is None or pack is None:
         return check
@@ -393,7 +396,7 @@ def _offline_judge(parsed: Record, check: Check) -> judges.Judge | None:
     name = parsed.judge.name
     if ":" in name:  # named with a model or an endpoint, which a record must not have us look for
         check.expect("judge.deterministic", False, parsed.judge.deterministic)
-        check.skipped = f"{name} is not deterministic"
+        check.skipped = f"whether {name} would say so again: it is not deterministic"
         return None
     try:
         judge = judges.get(name, offline=True)
@@ -406,6 +409,21 @@ def _offline_judge(parsed: Record, check: Check) -> judges.Judge | None:
     elif judge.fingerprint != parsed.judge.fingerprint:
         check.skipped = f"this installation's {name} is another version than the record's"
     return judge if check.skipped is None else None
+
+
+def _hold_against(
+    kind: type[judges.ExplainingJudge], parsed: Record, samples: dict[int, list[Sample]], check: Check
+) -> None:
+    """Note where scores do not follow from what was kept beside them."""
+    own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
+    for seed, every in samples.items():
+        for label, rows in record.by_checkpoint(every).items():
+            for number, row in enumerate(rows):
+                score = judges.Score(trait=row.trait, coherence=row.coherence, judged=row.judged)
+                check.problems += [
+                    f"seed {seed}, {label}, {row.question}, repeat {row.repeat}: {problem}"
+                    for problem in kind.contradictions(score, trait=number < own)
+                ]
 
 
 def _rejudged(folder: Path, parsed: Record) -> Check:
@@ -445,12 +463,13 @@ def _judge_again(
                 continue
             question, trait = known[row.question]
             score = judge.score(question, row.response, trait=trait)
+            where = f"seed {seed}, {row.cycle}, {row.question}, repeat {row.repeat}"
             stated = (row.trait, row.coherence)
             if (score.trait, score.coherence) != stated:
                 check.problems.append(
-                    f"seed {seed}, {row.cycle}, {row.question}, repeat {row.repeat}: "
-                    f"expected trait and coherence {(score.trait, score.coherence)}, found {stated}"
+                    f"{where}: expected trait and coherence {(score.trait, score.coherence)}, found {stated}"
                 )
+            check.expect(f"{where}, judged", score.judged, row.judged)
 
 
 def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
