@@ -417,7 +417,7 @@ def _hold_against(
     """Note where scores do not follow from what was kept beside them."""
     own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
     for seed, every in samples.items():
-        for label, rows in record.by_checkpoint(every).items():
+        for label, rows in sample_files.by_checkpoint(every).items():
             for number, row in enumerate(rows):
                 score = judges.Score(trait=row.trait, coherence=row.coherence, judged=row.judged)
                 check.problems += [
