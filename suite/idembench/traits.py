@@ -86,7 +86,11 @@ class _MeasurementFile(Frozen):
 
 
 class PackHeader(Frozen):
-    """What a `pack.yaml` must say; see `Pack`."""
+    """What a `pack.yaml` must say; see `Pack`.
+
+    Attributes:
+        document_measurements: Those of `measurements` that are others for documents, of which there may be fewer.
+    """
 
     name: str
     description: str
@@ -94,6 +98,13 @@ class PackHeader(Frozen):
     default_models: dict[Form, str]
     task_prefix: str
     measurements: dict[str, _MeasurementFile]
+    document_measurements: dict[str, _MeasurementFile] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _measured_otherwise(self) -> PackHeader:
+        if unknown := sorted(self.document_measurements.keys() - self.measurements.keys()):
+            raise ValueError(f"document_measurements: there is no measurement {', '.join(unknown)} to differ from")
+        return self
 
 
 class Rubric(Frozen):
@@ -262,6 +273,7 @@ class Pack:
         form: Of everything in it.
         default_model: The model that is used unless told otherwise.
         measurements: Settings by name, as `protocol.Measuring` takes them.
+        document_measurements: Those of them that are others for documents.
         folder: `tasks/<name>`.
         traits: Its traits, by name.
     """
@@ -275,6 +287,7 @@ class Pack:
     measurements: dict[str, dict[str, Any]]
     folder: Path
     traits: dict[str, Trait]
+    document_measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def trait(self, name: str) -> Trait:
         """One trait by name.
@@ -398,6 +411,7 @@ def load_pack(name: str, form: Form = "dialogue") -> Pack:
         default_model=header.default_models[form],
         task_prefix=header.task_prefix,
         measurements={key: value.model_dump() for key, value in header.measurements.items()},
+        document_measurements={key: value.model_dump() for key, value in header.document_measurements.items()},
         folder=folder,
         traits=traits,
     )

@@ -72,6 +72,16 @@ class Local(LogprobJudge):
         return models.resolve(self._asked)
 
     @property
+    def pinned(self) -> str | None:
+        """Its fingerprint with the model's name in the place of the files' digest; None if no whole commit is named."""
+        named = models.pinned(self._asked)
+        return None if named is None else self._print(self._identity(named))
+
+    def at_hand(self) -> bool:
+        """Whether the model's files are on this machine."""
+        return models.at_hand(self._asked)
+
+    @property
     def weights(self) -> str:
         """Digest of the model's files, by which a record tells a model that judges itself."""
         return self.model.digest
@@ -84,10 +94,10 @@ class Local(LogprobJudge):
         """
         self.fingerprint  # noqa: B018 -- finding out is what is wanted
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, named: str | None = None) -> dict[str, Any]:
         run = self._execution
         return {
-            "model": self.weights,
+            "model": named or self.weights,
             "dtype": run.dtype,
             "device": run.device,
             "attention": run.attention,
