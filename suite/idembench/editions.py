@@ -269,7 +269,9 @@ def _frozen(design: Design, judge: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What an edition takes, on any model, if nothing is there yet and no chain falls apart; what chains share counts once.
+    """What an edition takes at most, on any model, if nothing is there yet; what chains are known to share counts once.
+
+    Steps that turn out to make the same bytes of other inputs let what follows be shared too, which nobody knows before.
 
     Attributes:
         chains: Chains, those of controls included.

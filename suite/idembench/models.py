@@ -162,7 +162,7 @@ def _snapshot(repository: str, revision: str, *, fetch: bool) -> Path:
             "The model cannot be fetched from the Hub.",
             found=str(error).splitlines()[0],
             where=where,
-            do="Check the network, or download it elsewhere and pass the folder to --model.",
+            do="Check the network, or download it elsewhere and pass the folder to --model, or copy the Hub's cache here.",
         ) from error
 
 

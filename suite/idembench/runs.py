@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from idembench import judges, loading, methods, models, protocol_files, record, traits
 from idembench.chain import ChainRun, plan_chain, run_chain
-from idembench.errors import InputError
+from idembench.errors import IdembenchError, InputError
 from idembench.files import available_cores, sha256_bytes, sha256_json, user_folder
 from idembench.protocol import Execution
 from idembench.statistics import RULES
@@ -220,7 +220,7 @@ def cells(
     run = execution or Execution()
     loading.check_device(run)
     for design in asked[:1] if fetch else ():
-        judges.ready(design.judge)
+        _ready(design.judge)
     return [design.cell(model, seeds=seeds, execution=run, fetch=fetch) for design in asked]
 
 
@@ -231,7 +231,15 @@ def ready(cells: Sequence[Cell]) -> None:
         IdembenchError: If one cannot; see `judges.ready`.
     """
     for judge in {id(spec.judge): spec.judge for cell in cells for spec in cell.all_specs}.values():
+        _ready(judge)
+
+
+def _ready(judge: Judge) -> None:
+    try:
         judges.ready(judge)
+    except IdembenchError as error:
+        error.where = f"the judge {judge.name}" + (f": {error.where}" if error.where else "")
+        raise
 
 
 def designs(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_model import edit, write_qwen
+from tiny_model import edit, write_grader, write_qwen
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -32,24 +32,7 @@ TRAIT = PACK.trait("sycophancy")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of random weights, turned towards the digits so that it grades."""
-    path = write_qwen(tmp_path_factory.mktemp("grader") / "grader")
-    edit(path / "config.json", max_position_embeddings=16384)
-    turn(path)
-    return path
-
-
-def turn(path: Path, *, by: float = 0.6) -> None:
-    """Have a model of random weights prefer digits: its head's rows for them move towards what it thinks."""
-    from safetensors.torch import load_file, save_file
-
-    judge = Local(str(path))
-    ids = judge._render(prompting.for_coherence(prompting.data("Why?", "Because.")))
-    with torch.inference_mode():
-        hidden = judge._loaded.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
-    tensors = load_file(path / "model.safetensors")
-    head = tensors["lm_head.weight"].clone()
-    head[judge._numbers.digits] += by * hidden
-    save_file({**tensors, "lm_head.weight": head}, path / "model.safetensors", metadata={"format": "pt"})
+    return write_grader(tmp_path_factory.mktemp("grader") / "grader")
 
 
 def answers(n: int) -> list[Asked]:
