@@ -425,6 +425,13 @@ def test_an_edition_may_have_another_judge_than_its_pack(baselines: Path) -> Non
     assert {f"hf:owner/name@{COMMIT},pack=toyland"} == {s.judge.name for cell in cells for s in cell.all_specs}
 
 
+def test_all_arms_of_an_edition_have_one_judge() -> None:
+    """A judge that is a model is one object, so that its weights are hashed and loaded once and not once an arm."""
+    designs = editions.designs(editions.load("english-1"))
+
+    assert 1 == len({id(one.judge) for design in designs for one in design.with_control})
+
+
 @pytest.mark.parametrize("seeds", ["0,0", "0..2,1", [-1]])
 def test_seeds_are_different_and_from_0(baselines: Path, seeds: Any) -> None:
     """A seed that is listed twice or negative is refused with the file."""

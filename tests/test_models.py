@@ -194,15 +194,6 @@ def test_a_cached_hub_model_is_resolved_to_its_commit(tiny: Path, tmp_path: Path
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_model_is_at_hand_if_its_files_are_here(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An embedded model, a folder and what was fetched before are; anything else is not, and nothing is fetched to tell."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    shutil.copytree(tiny, tmp_path / "hub" / "models--owner--name" / "snapshots" / COMMIT)
-    names = ["toyland/instruct", str(tiny), f"owner/name@{COMMIT}", f"owner/name@{COMMIT[::-1]}", "owner/other"]
-
-    assert [True, True, True, False, False] == [models.at_hand(name) for name in names]
-
-
 def test_what_must_not_be_fetched_and_is_not_here_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without leave to fetch, the error says that this is why, and what can be done."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -145,6 +145,8 @@ def designs(edition: Edition) -> list[Design]:
     Raises:
         IdembenchError: See `runs.designs`.
     """
+    # One for all arms: a judge that is a model loads its weights once.
+    judge = judges.get(edition.judge, offline=True)
     return [
         design
         for arm in edition.arms
@@ -155,7 +157,7 @@ def designs(edition: Edition) -> list[Design]:
             measurement=edition.measurement,
             rule=edition.rule,
             control=arm.control,
-            judge=edition.judge,
+            judge=judge,
         )
     ]
 

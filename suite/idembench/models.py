@@ -84,22 +84,6 @@ def pinned(name: str) -> str | None:
     return name if whole and _folder(name) is None else None
 
 
-def at_hand(name: str) -> bool:
-    """Whether a model's files are on this machine; they are not read.
-
-    Raises:
-        ModelError: If the Hub cannot have a model of that name.
-    """
-    if name in embedded() or _folder(name) is not None:
-        return True
-    repository, _, revision = name.partition("@")
-    try:
-        _snapshot(repository, revision or "main", fetch=False)
-    except EnvironmentProblem:
-        return False
-    return True
-
-
 def _folder(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()

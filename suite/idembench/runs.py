@@ -251,7 +251,7 @@ def designs(
     overrides: Sequence[str] = (),
     rule: str = "default",
     control: str | None = None,
-    judge: str | None = None,
+    judge: Judge | str | None = None,
 ) -> list[Design]:
     """Resolve names to what is asked of a model; no model and no judge is looked for.
 
@@ -263,7 +263,7 @@ def designs(
         overrides: `key.path=value`, applied to every baseline.
         rule: Decision rule by name.
         control: Name of the protocol whose chains each record is set beside, seed by seed.
-        judge: Name of the judge that scores; the pack's if None.
+        judge: Who scores, by name or as it is: weights that it loads are loaded once for all that have the same. The pack's if None.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -275,7 +275,8 @@ def designs(
     if rule not in RULES:
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)
     names = [headers.trait(name).name for name in (trait_names or headers.traits)]
-    scorer = judges.get(judge or headers.judge, offline=True)
+    named = headers.judge if judge is None else judge
+    scorer = judges.get(named, offline=True) if isinstance(named, str) else named
     judges.check_traits(scorer, names, pack=pack)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:

@@ -278,5 +278,7 @@ def test_in_a_dry_run_something_stands_for_a_judge_that_is_not_here() -> None:
     assert absent.fingerprint != judges.at_hand(judges.get("hf:nobody/nothing", offline=True)).fingerprint
     assert here is judges.at_hand(here)
     assert (classifier := judges.get("classifier")) is judges.at_hand(classifier)
+    with pytest.raises(UnknownNameError):
+        judges.at_hand(judges.get("hf:toyland/instuct", offline=True))
     with pytest.raises(EnvironmentProblem, match="not on this machine"):
         absent.score(QUESTION, "Fine.", trait=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,19 @@ def test_a_model_that_judges_itself_is_known_by_its_weights() -> None:
 
     assert models.resolve("toyland/instruct").digest == judges.line(judge).weights
     assert judges.line(judges.get("classifier")).weights is None
+
+
+def test_a_judge_whose_files_are_here_is_at_hand(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the Hub's cache what is there is taken as it is, whatever the name may stand for elsewhere; else there is nothing."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached, commit = tmp_path / "hub" / "models--owner--grader", "0" * 40
+    here, absent = (judges.get(f"hf:owner/{name}", offline=True) for name in ("grader", "other"))
+    shutil.copytree(folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+
+    assert (here, judges.Absent("hf:owner/other")) == (judges.at_hand(here), judges.at_hand(absent))
+    assert judges.line(here).weights == models.resolve(str(folder)).digest
 
 
 def test_bfloat16_says_nearly_the_same(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import ValidationError
 
 from idembench import loading, models
-from idembench.errors import InputError, ModelError
+from idembench.errors import EnvironmentProblem, InputError, ModelError
 from idembench.judges.logprob import PACK, TOO_LONG, LogprobJudge, Reading, parse
 from idembench.protocol import Execution, explain
 
@@ -78,8 +78,13 @@ class Local(LogprobJudge):
         return None if named is None else self._print(self._identity(named))
 
     def at_hand(self) -> bool:
-        """Whether the model's files are on this machine."""
-        return models.at_hand(self._asked)
+        """Whether the model's files are on this machine; if so they are taken as they are."""
+        if "model" not in vars(self):
+            try:
+                self.model = models.resolve(self._asked, fetch=False)
+            except EnvironmentProblem:
+                return False
+        return True
 
     @property
     def weights(self) -> str:
