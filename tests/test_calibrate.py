@@ -335,6 +335,12 @@ def test_bad_arguments_are_refused_before_anything_is_made(tmp_path: Path, optio
     assert not (tmp_path / "store").exists()
 
 
+def test_the_judge_that_is_asked_for_measures(tmp_path: Path) -> None:
+    """A calibration is measured by the judge that its chains will be scored by, or refused with it."""
+    with pytest.raises(InputError, match="made for another pack"):
+        calibrated(tmp_path, judge="classifier")
+
+
 @pytest.mark.parametrize("text", ["", "a", "10,", "10;20"])
 def test_targets_that_are_no_numbers_are_refused(text: str) -> None:
     """Levels are numbers with commas between them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from builders import Story, settings, write_record
 
-from idembench import traits
+from idembench import editions, traits
 from idembench.catalogue import catalogue
 from idembench.files import RECORD
 
@@ -27,6 +27,14 @@ def test_everything_installed_is_listed(tmp_path: Path) -> None:
     assert {"sft-reset", "sft-continual"} <= {row["name"] for row in listed["baselines"]}
     assert all(row["why"].endswith((".", ":")) or row["why"] for row in listed["baselines"])
     assert all(row["task"] == f"idembench_{row['pack']}_{row['name']}" for row in listed["traits"])
+
+
+def test_an_edition_says_what_is_open_about_it(tmp_path: Path) -> None:
+    """What nobody has confirmed is listed with an edition, and nothing where there is nothing."""
+    listed = {row["name"]: row["unconfirmed"] for row in catalogue(tmp_path, kinds=["editions"])["editions"]}
+
+    assert {name: editions.load(name).unconfirmed for name in listed} == listed
+    assert [] == listed["toyland-1"] != listed["english-1"]
 
 
 def test_records_are_listed_by_what_they_are_of(tmp_path: Path) -> None:

@@ -230,9 +230,7 @@ def test_a_hub_that_cannot_be_reached_exits_3(tmp_path: Path) -> None:
     """A model that would have to be fetched, without a network, exits 3 and names it."""
     script = Path(sys.executable).with_name("idembench")
 
-    ended, _ = child(
-        script, "run", "sft-reset", "-m", "owner/name", "--dry-run", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path)
-    )
+    ended, _ = child(script, "run", "sft-reset", "-m", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
 
     assert 3 == ended.returncode, ended.stderr
     assert "cannot be fetched from the Hub" in ended.stderr

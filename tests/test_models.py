@@ -191,6 +191,41 @@ def test_a_cached_hub_model_is_resolved_to_its_commit(tiny: Path, tmp_path: Path
     assert "EnvironmentProblem" == run_offline(RESOLVE.format(name="owner/name@v2"), tmp_path)
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_what_must_not_be_fetched_and_is_not_here_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without leave to fetch, the error says that this is why, and what can be done."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    with pytest.raises(EnvironmentProblem, match="a dry run fetches nothing") as caught:
+        models.resolve("owner/name", fetch=False)
+
+    assert "owner/name@main" == caught.value.where
+    assert "hf download" in str(caught.value.do)
+    assert "toyland/instruct" == models.resolve("toyland/instruct", fetch=False).name
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        (f"owner/name@{COMMIT}", True),
+        ("owner/name", False),
+        ("owner/name@main", False),
+        (f"owner/name@{COMMIT[1:]}", False),
+        (f"owner/name@{COMMIT}0", False),
+        (f"owner/name@{COMMIT.upper()}", False),
+        (f"name@{COMMIT}", False),
+        (f"a/b/c@{COMMIT}", False),
+        (f"./name@{COMMIT}\n", False),
+        ("toyland/instruct", False),
+    ],
+)
+def test_a_whole_commit_pins_a_model(name: str, holds: bool) -> None:  # noqa: FBT001
+    """Only a Hub id with all 40 digits of a commit stands for the same files for good."""
+    assert (name if holds else None) == models.pinned(name)
+
+
 # -- folders that are refused ---------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from idembench import methods, protocol_files, shipped, traits
+from idembench import measure, methods, protocol_files, shipped, traits
 from idembench.errors import ProtocolError, UnknownNameError
 from idembench.protocol import Execution, Protocol
 
@@ -69,15 +69,22 @@ def settings(model: type[BaseModel], place: str = "") -> list[str]:
     return found
 
 
-def all_traits(name: str) -> list[Protocol]:
-    """A shipped protocol of the embedded pack as it is for each trait it has demonstrations for, checked by its method."""
-    pack = traits.load_pack("toyland")
-    given = protocol_files._read_protocol(shipped.baselines("toyland")[name])["data"]["n_seed"]
+def all_traits(name: str, pack: str = "toyland") -> list[Protocol]:
+    """A shipped protocol as it is on a pack for each trait it has demonstrations for, checked by its method."""
+    loaded = traits.load_pack(pack)
+    given = protocol_files._read_protocol(shipped.baselines(pack)[name])["data"]["n_seed"]
     return [
         methods.settle(
-            protocol_files.load(name, pack="toyland", measurements=pack.measurements, measurement=None, trait=trait)
+            protocol_files.load(
+                name,
+                pack=pack,
+                measurements=loaded.measurements,
+                measurement=None,
+                trait=trait,
+                document_measurements=loaded.document_measurements,
+            )
         )
-        for trait in pack.traits
+        for trait in loaded.traits
         if isinstance(given, int) or trait in given
     ]
 
@@ -85,44 +92,81 @@ def all_traits(name: str) -> list[Protocol]:
 # -- shipped --------------------------------------------------------------------------------------
 
 
-ALL = sorted(shipped.baselines("toyland"))
-RESET = [name for name in ALL if name.endswith("-reset") and name.replace("-reset", "-continual") in ALL]
-CONTROLS = [name for name in ALL if all_traits(name)[0].control is not None]
+ALL = [(pack, name) for pack in shipped.packs() for name in sorted(shipped.baselines(pack))]
+RESET = [(pack, name) for pack, name in ALL if (pack, name.replace("-reset", "-continual")) in ALL and "reset" in name]
+CONTROLS = [(pack, name) for pack, name in ALL if all_traits(name, pack)[0].control is not None]
+SEEDED = [(pack, name) for pack, name in ALL if name.startswith(("dpo-", "rft-")) and (pack, name) not in CONTROLS]
 
 
-@pytest.mark.parametrize("name", RESET)
-def test_reset_and_continual_differ_in_mode_alone(name: str) -> None:
+@pytest.mark.parametrize(("pack", "name"), RESET)
+def test_reset_and_continual_differ_in_mode_alone(pack: str, name: str) -> None:
     """The two shipped arms of one method are the same experiment but for where a cycle starts from."""
-    for reset, continual in zip(all_traits(name), all_traits(name.replace("-reset", "-continual")), strict=True):
+    pairs = zip(all_traits(name, pack), all_traits(name.replace("-reset", "-continual"), pack), strict=True)
+    for reset, continual in pairs:
         assert ("reset", "continual") == (reset.mode, continual.mode)
         assert reset.model_dump(exclude={"name", "mode"}) == continual.model_dump(exclude={"name", "mode"})
 
 
-@pytest.mark.parametrize("name", CONTROLS)
-def test_a_control_differs_from_its_arm_in_what_it_leaves_out_alone(name: str) -> None:
+def test_every_method_of_the_english_pack_has_both_modes_and_a_control() -> None:
+    """Three regimes, each reset, continual and unseeded, all of six cycles; a control is like the arm that starts anew."""
+    names = {name for pack, name in ALL if pack == "english" and "/" not in name}
+    kinds = ("reset", "continual", "unseeded")
+
+    assert {f"{method}-{kind}" for method in ("sft", "sdf", "dpo") for kind in kinds} == names
+    assert {6} == {one.cycles for name in names for one in all_traits(name, "english")}
+    assert {"reset"} == {
+        one.mode for name in names for one in all_traits(name, "english") if name.endswith("-unseeded")
+    }
+    assert {3} == {len(all_traits(name, "english")) for name in names}
+
+
+@pytest.mark.parametrize(("pack", "name"), CONTROLS)
+def test_a_control_differs_from_its_arm_in_what_it_leaves_out_alone(pack: str, name: str) -> None:
     """Every shipped control is a shipped arm of the same mode but for `control`, and no demonstrations if unseeded."""
-    arms = [other for other in ALL if other not in CONTROLS and "/" not in other]
-    for number, control in enumerate(all_traits(name)):
+    arms = [other for at, other in ALL if at == pack and (at, other) not in CONTROLS and "/" not in other]
+    for number, control in enumerate(all_traits(name, pack)):
         left_out: dict[str, Any] = {"name": True, "control": True}
         if control.control == "unseeded":
             left_out["data"] = {"n_seed"}
         same = [
             arm
             for arm in arms
-            if all_traits(arm)[number].model_dump(exclude=left_out) == control.model_dump(exclude=left_out)
+            if all_traits(arm, pack)[number].model_dump(exclude=left_out) == control.model_dump(exclude=left_out)
         ]
 
         assert 1 == len(same)
 
 
-@pytest.mark.parametrize("name", ["dpo-reset", "dpo-continual", "rft-reset", "rft-continual"])
-def test_other_methods_are_seeded_as_supervised_chains_are(name: str) -> None:
+@pytest.mark.parametrize(("pack", "name"), SEEDED)
+def test_other_methods_are_seeded_as_supervised_chains_are(pack: str, name: str) -> None:
     """What cycle 0 does in a preference or rejection chain is what it does in sft-reset, with as many demonstrations."""
-    for other, plain in zip(all_traits(name), all_traits("sft-reset"), strict=True):
+    for other, plain in zip(all_traits(name, pack), all_traits("sft-reset", pack), strict=True):
         assert plain.learning(0) == other.learning(0)
         assert plain.data.n_seed == other.data.n_seed
         assert (plain.sampling, plain.measuring) == (other.sampling, other.measuring)
         assert plain.learning(1) != other.learning(1)
+
+
+def test_documents_are_measured_by_the_openings_that_there_are() -> None:
+    """A pack may measure documents otherwise: about as many responses of fewer openings; each measurement fits the data."""
+    for name, (dialogue, document) in {"quick": (140, 136), "ranked": (1600, 1596)}.items():
+        for form, expected in (("dialogue", dialogue), ("document", document)):
+            baseline = "sdf-reset" if form == "document" else "sft-reset"
+            loaded = traits.load_pack("english", form)
+            protocol = protocol_files.load(
+                baseline,
+                pack="english",
+                measurements=loaded.measurements,
+                measurement=name,
+                trait="bliss",
+                document_measurements=loaded.document_measurements,
+            )
+            own, neutral = measure.asked(loaded, loaded.trait("bliss"), protocol.measuring)
+
+            assert expected == (len(own) + len(neutral)) * protocol.measuring.repeats
+            assert (name, 400) == (protocol.measuring.name, protocol.measuring.max_new_tokens)
+            assert protocol.sampling.max_new_tokens == protocol.measuring.max_new_tokens
+            assert protocol.sampling.stop == protocol.measuring.stop
 
 
 @pytest.mark.parametrize("pack", shipped.packs())
@@ -142,6 +186,7 @@ def test_every_shipped_baseline_holds(pack: str) -> None:
                         measurements=loaded_pack.measurements,
                         measurement=measurement,
                         trait=trait,
+                        document_measurements=loaded_pack.document_measurements,
                     )
                 )
 
@@ -899,21 +944,34 @@ def test_devices(device: str) -> None:
 
 
 def test_baselines_name_their_pack(tmp_path: Path) -> None:
-    """A baseline is run on the pack it belongs to, a file on what it says, the study's settings on what the model speaks."""
+    """A baseline is run on the pack that has it, a file on what it says; where several have it, on what the model speaks."""
     mine = tmp_path / "mine.yaml"
     mine.write_text("pack: english\n")
     (tmp_path / "bare.yaml").write_text("method: sft\n")
+    qwen = "Qwen/Qwen3-4B-Instruct-2507"
 
     assert "toyland" == protocol_files.pack_of(["sft-reset", "dpo-reset", str(tmp_path / "bare.yaml")])
-    assert "english" == protocol_files.pack_of(["study/sft-reset", str(mine)], model="Qwen/Qwen3-4B-Instruct-2507")
+    assert "toyland" == protocol_files.pack_of(["sft-reset", str(tmp_path / "bare.yaml")], model=qwen)
+    assert "english" == protocol_files.pack_of(["sft-reset", "dpo-reset"], model=qwen)
+    assert "toyland" == protocol_files.pack_of(["sft-reset", "rft-reset"], model=qwen)
+    assert "english" == protocol_files.pack_of(["study/sft-reset", str(mine)], model=qwen)
+    assert "english" == protocol_files.pack_of(["sft-reset", str(mine)])
     assert "toyland" == protocol_files.pack_of(["study/sft-reset"])
     assert "toyland" == protocol_files.pack_of(["study/sft-reset", "sft-reset"], model="toyland/instruct")
     assert "toyland" == protocol_files.pack_of(["no-such-baseline"])
 
 
-def test_baselines_of_two_packs_are_refused() -> None:
-    """Without --pack, baselines of different packs are one clear error that names each one's."""
+def test_baselines_of_two_packs_are_refused(tmp_path: Path) -> None:
+    """Without --pack, baselines that no pack has together are one clear error that names each one's."""
+    (tmp_path / "mine.yaml").write_text("pack: english\n")
     with pytest.raises(ProtocolError, match="different packs") as caught:
-        protocol_files.pack_of(["sft-reset", "study/sft-reset"], model="./mine")
+        protocol_files.pack_of(["frozen", "sft-reset", str(tmp_path / "mine.yaml")])
 
-    assert "sft-reset: toyland, study/sft-reset: english" == caught.value.found
+    assert f"frozen: toyland, sft-reset: english or toyland, {tmp_path}/mine.yaml: english" == caught.value.found
+
+
+def test_a_file_for_a_pack_that_is_not_here_says_so(tmp_path: Path) -> None:
+    """A file's pack is taken at its word, so that the error is about the pack."""
+    (tmp_path / "mine.yaml").write_text("pack: klingon\n")
+
+    assert "klingon" == protocol_files.pack_of([str(tmp_path / "mine.yaml")])

@@ -13,7 +13,15 @@ import yaml
 from instant import SMALL, InstantEngine, InstantSampler, Quiet, hashed_bytes, make_cell, make_model, run_cell
 
 from idembench import record, runs, sample_files, shipped
-from idembench.errors import Diverged, IdembenchError, InputError, ModelError, RecordError, UnknownNameError
+from idembench.errors import (
+    Diverged,
+    EnvironmentProblem,
+    IdembenchError,
+    InputError,
+    ModelError,
+    RecordError,
+    UnknownNameError,
+)
 from idembench.files import RECORD, sha256_json
 from idembench.protocol import Execution
 from idembench.steps import walk
@@ -76,6 +84,44 @@ def test_what_cannot_be_resolved_is_an_error(given: dict[str, Any], error: type[
     """An unknown name or an impossible seed is refused before anything is trained."""
     with pytest.raises(error):
         runs.cells(**{"baselines": ["sft-reset"], **given})
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None:
+    """Neither a model nor a judge that would have to be fetched is looked for where the chains could not run."""
+    import torch
+
+    absent = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
+
+    with pytest.raises(EnvironmentProblem, match="no such device"):
+        runs.cells(
+            ["sft-reset"],
+            model="nobody/nothing",
+            judge="hf:nobody/nothing",
+            execution=Execution.model_validate({"device": absent, "dtype": "bfloat16"}),
+        )
+
+
+def test_a_judge_that_cannot_be_asked_is_said_before_the_model_is_fetched() -> None:
+    """What is wrong with a judge is found out first, and the error says that it is the judge's."""
+    with pytest.raises(UnknownNameError) as caught:
+        runs.cells(["sft-reset"], model="nobody/nothing", judge="hf:toyland/instuct")
+
+    assert str(caught.value.where).startswith("the judge hf:toyland/instuct: ")
+
+
+def test_what_is_asked_needs_no_model_and_no_judge() -> None:
+    """Designs are what cells are but for the model, the seeds and the execution, and what they need is not looked for."""
+    judge = "hf:nobody/nothing,pack=toyland"
+    designs = runs.designs(
+        ["sft-reset"], pack="toyland", trait_names=["bliss"], control="sft-unseeded", rule="strict", judge=judge
+    )
+    (cell,) = runs.cells(["sft-reset"], trait_names=["bliss"], control="sft-unseeded", rule="strict")
+    (design,) = designs
+
+    spec = cell.specs[0]
+    assert (cell.protocol, cell.rule, judge) == (design.protocol, design.rule, design.judge.name)
+    assert (spec.sources, spec.method_versions) == (design.sources, design.method_versions)
+    assert [one.protocol for one in cell.with_control] == [one.protocol for one in design.with_control]
 
 
 # -- cells become records -------------------------------------------------------------------------

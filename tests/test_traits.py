@@ -378,6 +378,24 @@ def test_a_form_that_a_pack_lacks_is_refused(tmp_path: Path, monkeypatch: pytest
     assert ("dialogue", "document") == (caught.value.expected, caught.value.found)
 
 
+def test_documents_are_measured_otherwise_only_as_a_pack_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `document_measurements` puts in the place of a measurement has to be one; a mistyped name is no other one."""
+    header = (shipped.pack_folder("english") / "pack.yaml").read_text().replace("name: english", "name: tiny")
+    place = tmp_path / "tasks" / "tiny" / "pack.yaml"
+    place.parent.mkdir(parents=True)
+    monkeypatch.setattr(shipped, "asset", lambda name: tmp_path / name)
+
+    place.write_text(header)
+    loaded = traits.load_pack("tiny")
+    assert set(loaded.measurements) == set(loaded.document_measurements)
+    place.write_text(header.replace("  ranked: {questions: 24", "  rankd: {questions: 24"))
+    with pytest.raises(DataError, match="header does not hold") as caught:
+        traits.load_pack("tiny")
+    assert "rankd" in str(caught.value.found)
+
+
 def test_unknown_names_are_answered_by_near_ones() -> None:
     """A pack or a trait that does not exist is answered by those that do."""
     with pytest.raises(UnknownNameError) as pack:

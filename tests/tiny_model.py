@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -14,6 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from idembench import loading, models, traits
 from idembench.files import parse_json
+from idembench.judges import prompting
+from idembench.judges.local import Local
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +80,26 @@ def write_qwen(folder: Path) -> Path:
     )
     Qwen3ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def write_grader(folder: Path) -> Path:
+    """Write the same, turned towards the digits so that it grades, and with room for what a judge is told."""
+    write_qwen(folder)
+    edit(folder / "config.json", max_position_embeddings=16384)
+    turn(folder)
+    return folder
+
+
+def turn(path: Path, *, by: float = 0.6) -> None:
+    """Have a model of random weights prefer digits: its head's rows for them move towards what it thinks."""
+    judge = Local(str(path))
+    ids = judge._render(prompting.for_coherence(prompting.data("Why?", "Because.")))
+    with torch.inference_mode():
+        hidden = judge._loaded.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+    tensors = load_file(path / "model.safetensors")
+    head = tensors["lm_head.weight"].clone()
+    head[judge._numbers.digits] += by * hidden
+    save_file({**tensors, "lm_head.weight": head}, path / "model.safetensors", metadata={"format": "pt"})
 
 
 def edit(path: Path, **changes: Any) -> None:

@@ -211,6 +211,7 @@ def calibrate(
     measurement: str | None = None,
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
+    judge: str | None = None,
     store: Path | None = None,
     workers: int | None = None,
     mixed_stack: bool = False,
@@ -231,6 +232,7 @@ def calibrate(
         measurement: See `runs.cells`.
         overrides: See `runs.cells`; none of `OWN`.
         execution: See `runs.cells`.
+        judge: See `runs.cells`.
         store: Step store; the user's cache folder if None.
         workers: See `sweep.workers_for`.
         mixed_stack: See `sweep.run_chains`.
@@ -253,6 +255,7 @@ def calibrate(
             measurement=measurement,
             overrides=[*overrides, "cycles=0", f"data.n_seed={dose}"],
             execution=execution,
+            judge=judge,
         )
 
     plain = {cell.trait: cell.specs[0] for cell in cells(1, trait_names)}

@@ -37,7 +37,7 @@ def catalogue(results: Path, *, kinds: Collection[str] = KINDS) -> dict[str, lis
             *({"pack": "any", **row, "name": f"{shipped.STUDY}/{row['name']}"} for row in _files(shipped.STUDY)),
         ],
         "grids": lambda: _files("grids"),
-        "editions": lambda: _files("editions"),
+        "editions": _editions,
         "records": lambda: [_line(folder) for folder in find_records(results)],
     }
     return {kind: make() for kind, make in listed.items() if kind in kinds}
@@ -45,6 +45,17 @@ def catalogue(results: Path, *, kinds: Collection[str] = KINDS) -> dict[str, lis
 
 def _files(folder: str) -> list[dict[str, Any]]:
     return [{"name": name, "why": shipped.purpose(path)} for name, path in shipped.files(folder).items()]
+
+
+def _editions() -> list[dict[str, Any]]:
+    rows = zip(_files("editions"), shipped.files("editions").values(), strict=True)
+    return [row | {"unconfirmed": _unconfirmed(path)} for row, path in rows]
+
+
+def _unconfirmed(path: Path) -> list[str]:
+    content = read_yaml(path)
+    listed = content.get("unconfirmed", []) if isinstance(content, dict) else []
+    return [str(one) for one in listed] if isinstance(listed, list) else []
 
 
 def _traits(pack: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from idembench import stack
 from idembench.errors import DataError, EnvironmentProblem, ModelError
 
 if TYPE_CHECKING:
@@ -186,6 +187,28 @@ def check_prefix(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str,
     return len(whole)
 
 
+def check_device(execution: Execution) -> None:
+    """Make sure that there is the device that an execution names, and that it is one; a CPU always is.
+
+    Raises:
+        EnvironmentProblem: If it is not there, or is several.
+    """
+    if execution.device == "cpu":
+        return
+    stack.current(execution.device, execution.threads)
+    import torch
+
+    if execution.device == "cuda" and torch.cuda.device_count() != 1:
+        # With several, the trainer would split batches over them and so change the protocol's batch size.
+        raise EnvironmentProblem(
+            "A chain runs on exactly one GPU.",
+            expected="one visible GPU",
+            found=f"{torch.cuda.device_count()} visible",
+            where="--device cuda",
+            do="Set CUDA_VISIBLE_DEVICES to one of them, or use --device cpu.",
+        )
+
+
 def load_weights(model: Model, execution: Execution) -> PreTrainedModel:
     """Load the base model's weights, in the dtype and place the execution names.
 
@@ -198,15 +221,7 @@ def load_weights(model: Model, execution: Execution) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(execution.threads)
-    if execution.device == "cuda" and torch.cuda.device_count() != 1:
-        # With several, the trainer would split batches over them and so change the protocol's batch size.
-        raise EnvironmentProblem(
-            "A chain runs on exactly one GPU.",
-            expected="one visible GPU",
-            found=f"{torch.cuda.device_count()} visible",
-            where="--device cuda",
-            do="Set CUDA_VISIBLE_DEVICES to one of them, or use --device cpu.",
-        )
+    check_device(execution)
     try:
         loaded: Any
         loaded, report = AutoModelForCausalLM.from_pretrained(

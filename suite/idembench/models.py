@@ -6,6 +6,7 @@ by the SHA-256 of its files. Loading happens later, in `loading.py`. Knows nothi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,18 +46,19 @@ def embedded() -> dict[str, Path]:
     return {f"toyland/{path.parent.name}": path.parent for path in sorted(root.glob("*/config.json"))}
 
 
-def resolve(name: str) -> Model:
+def resolve(name: str, *, fetch: bool = True) -> Model:
     """Find a model's files and check that loading them runs nobody's code.
 
     Args:
         name: An embedded name, a path to a folder, or `owner/name[@revision]` on the Hub.
+        fetch: Whether the Hub may be asked; else it has to be on this machine.
 
     Raises:
         UnknownNameError: If it is none of these.
         ModelError: If the Hub does not have it, or the folder lacks something, has pickled weights only, or asks
             for remote code.
         DataError: If a configuration file is no JSON.
-        EnvironmentProblem: If the Hub cannot be reached.
+        EnvironmentProblem: If the Hub cannot be reached, or must not be asked.
     """
     shipped = embedded()
     if name in shipped:
@@ -68,7 +70,18 @@ def resolve(name: str) -> Model:
     if name.startswith((".", "/", "~")) or not slash or owner == "toyland" or name.count("/") != 1:
         raise UnknownNameError("model", name, shipped, where="--model (a folder, a Hub id owner/name, or embedded)")
     repository, _, revision = name.partition("@")
-    return _from_hub(repository, revision or "main")
+    folder = _snapshot(repository, revision or "main", fetch=fetch)
+    return _from_folder(folder, name=repository, revision=folder.name)
+
+
+def pinned(name: str) -> str | None:
+    """The name, if it stands for the same files for good: `owner/name@` and a whole commit of the Hub.
+
+    A name that is a folder's here does not, whatever it looks like.
+    """
+    repository, _, commit = name.partition("@")
+    whole = re.fullmatch(r"[^/]+/[^/]+", repository) and re.fullmatch(r"[0-9a-f]{40}", commit)
+    return name if whole and _folder(name) is None else None
 
 
 def _folder(name: str) -> Path | None:
@@ -99,7 +112,8 @@ def export(name: str, folder: Path) -> list[str]:
     return [path.name for path in files]
 
 
-def _from_hub(repository: str, revision: str) -> Model:
+def _snapshot(repository: str, revision: str, *, fetch: bool) -> Path:
+    """The folder of a Hub model's files."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -111,7 +125,9 @@ def _from_hub(repository: str, revision: str) -> Model:
 
     where = f"{repository}@{revision}"
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_READ)))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(_READ), local_files_only=not fetch)
+        )
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise ModelError(
             "There is no such model or revision on the Hub, or it is private.",
@@ -120,13 +136,18 @@ def _from_hub(repository: str, revision: str) -> Model:
             do="Check the id and revision; for a private or gated model run `hf auth login` first.",
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if not fetch:
+            raise EnvironmentProblem(
+                "The model is not on this machine, and a dry run fetches nothing.",
+                where=where,
+                do="Fetch it with `hf download`, pass a folder to --model, or run without --dry-run.",
+            ) from error
         raise EnvironmentProblem(
             "The model cannot be fetched from the Hub.",
             found=str(error).splitlines()[0],
             where=where,
-            do="Check the network, or download it elsewhere and pass the folder to --model.",
+            do="Check the network, or download it elsewhere and pass the folder to --model, or copy the Hub's cache here.",
         ) from error
-    return _from_folder(folder, name=repository, revision=folder.name)
 
 
 def _from_folder(folder: Path, *, name: str, revision: str | None) -> Model:

@@ -31,6 +31,7 @@ def load(
     measurement: str | None,
     trait: str,
     overrides: Sequence[str] = (),
+    document_measurements: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Protocol:
     """Resolve a baseline's name (or the path of a YAML file) to a protocol.
 
@@ -42,6 +43,7 @@ def load(
         trait: Whose `data.n_seed` is taken where the file gives one for each trait, as `idembench calibrate`
             finds them: the response to demonstrations is steep, and differs from trait to trait.
         overrides: `key.path=value` strings, applied last; values are YAML.
+        document_measurements: Those of `measurements` that are others where documents are what the model is given.
 
     Raises:
         UnknownNameError: If there is no such baseline or measurement.
@@ -57,7 +59,8 @@ def load(
         measurement = measurement or DEFAULT_MEASUREMENT
         if measurement not in measurements:
             raise UnknownNameError("measurement", measurement, measurements, where=f"tasks/{pack}/pack.yaml")
-        content["measuring"] = {**measurements[measurement], "name": measurement}
+        own = (document_measurements or {}) if content.get("form") == "document" else {}
+        content["measuring"] = {**own.get(measurement, measurements[measurement]), "name": measurement}
     given = any(override.partition("=")[0].strip() == "data.n_seed" for override in overrides)
     chosen = _choose_n_seed(content, trait, where=str(path), given=given)
     plain = _validated(_stopping(content), where=str(path)) if chosen else None
@@ -75,8 +78,9 @@ def load(
 def pack_of(names: Sequence[str], *, model: str | None = None) -> str:
     """The pack that baselines are run on unless somebody says otherwise.
 
-    That is the one that they belong to; a file says so itself, or is for the embedded pack. The study's settings go with any
-    pack: with a model of one's own they are for English, which it speaks, and else for the embedded pack and its model.
+    That is the one that has them all; a file says itself which it is for, or is for the embedded pack. Where several have
+    them (`sft-reset`; the study's settings go with any), a model of one's own decides: it speaks English. Without one it
+    is the embedded pack, and its model.
 
     Args:
         names: Baselines.
@@ -85,22 +89,25 @@ def pack_of(names: Sequence[str], *, model: str | None = None) -> str:
     Raises:
         ProtocolError: If they are of different packs, or a file cannot be read.
     """
-    studied = shipped.EMBEDDED if model is None or model.startswith(f"{shipped.EMBEDDED}/") else shipped.REAL
-    own = {name: studied if name.startswith(f"{shipped.STUDY}/") else _own_pack(name) for name in names}
-    if len(set(own.values())) > 1:
+    wanted = shipped.EMBEDDED if model is None or model.startswith(f"{shipped.EMBEDDED}/") else shipped.REAL
+    having = {name: _packs_with(name) for name in names}
+    every = dict.fromkeys([wanted, *(pack for packs in having.values() for pack in packs)])
+    common = [pack for pack in every if all(pack in packs for packs in having.values())]
+    if not common:
         raise ProtocolError(
             "These baselines are of different packs.",
-            found=", ".join(f"{name}: {pack}" for name, pack in own.items()),
+            found=", ".join(f"{name}: {' or '.join(packs)}" for name, packs in having.items()),
             do="Give --pack, or run those of one pack at a time.",
         )
-    return next(iter(own.values()), shipped.EMBEDDED)
+    return common[0]
 
 
-def _own_pack(name: str) -> str:
+def _packs_with(name: str) -> list[str]:
+    """Packs that have a baseline; all of them where nobody knows it, so that the one that is asked says so."""
     if name.endswith((".yaml", ".yml")):
         content = read_yaml(Path(name))
-        return str(content.get("pack", shipped.EMBEDDED)) if isinstance(content, dict) else shipped.EMBEDDED
-    return next((pack for pack in shipped.packs() if name in shipped.files(pack)), shipped.EMBEDDED)
+        return [str(content.get("pack", shipped.EMBEDDED)) if isinstance(content, dict) else shipped.EMBEDDED]
+    return [pack for pack in shipped.packs() if name in shipped.baselines(pack)] or shipped.packs()
 
 
 def _stopping(content: Mapping[str, Any]) -> dict[str, Any]:

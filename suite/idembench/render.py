@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from idembench import beside_scores, render_beside
+from idembench.judges import Absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from idembench.board import Built
     from idembench.chain import Planned
+    from idembench.editions import Cost, Edition
     from idembench.errors import IdembenchError
     from idembench.judges.kept import Answers
     from idembench.record import Record
@@ -262,6 +264,27 @@ def plan(plans: Sequence[tuple[Cell, Mapping[int, Sequence[Planned]]]]) -> None:
     out.print(f"{total} steps would run. Chains that share steps, as reset and continual share cycle 0, run them once.")
 
 
+def absent(cells: Sequence[Cell]) -> None:
+    """Say which judges a dry run could not look for, and what that means."""
+    for name in sorted(
+        {spec.judge.name for cell in cells for spec in cell.all_specs if isinstance(spec.judge, Absent)}
+    ):
+        note(f"The judge {name} is not on this machine: steps that rest on its scores count as missing.")
+
+
+def edition(asked: Edition, cost: Cost) -> None:
+    """Say what is not known of an edition yet, and what it takes."""
+    if asked.unconfirmed:
+        note(f"Of {asked.name} this is not confirmed yet; whoever runs it first finds out:")
+        for one in asked.unconfirmed:
+            note(f"  - {one}")
+    note(
+        f"{asked.name} takes {cost.chains:,} chains of {cost.steps:,} different steps: {cost.trainings:,} trainings, "
+        f"{cost.sampled:,} answers to learn from, {cost.measured:,} to measure, {cost.scores:,} scores of the judge. "
+        "What the store has is not done again."
+    )
+
+
 def plan_json(plans: Sequence[tuple[Cell, Mapping[int, Sequence[Planned]]]]) -> list[dict[str, Any]]:
     """A plan for machines."""
     return [
@@ -300,6 +323,8 @@ def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
             cells = [f"{row['pack']}/{row['name']}", row["definition"]]
         case "baselines":
             cells = [row["name"], f"{row['pack']}: {row['why']}"]
+        case "editions" if row["unconfirmed"]:
+            cells = [row["name"], f"{row['why']} Not confirmed in {len(row['unconfirmed'])} of its points: see --json."]
         case "grids" | "editions":
             cells = [row["name"], row["why"]]
         case _ if "error" in row:

@@ -136,7 +136,15 @@ def yaml_line(done: Calibration, target: float) -> str:
     return f"data: {{n_seed: {{{inner}}}}}  # {beside}"
 
 
-def closing(done: Calibration, written: Sequence[Path], *, named: str, model: str | None) -> None:
+def closing(
+    done: Calibration,
+    written: Sequence[Path],
+    *,
+    named: str,
+    model: str | None,
+    pack: str | None = None,
+    judge: str | None = None,
+) -> None:
     """How much was made, what was written, and what to type next."""
     note(f"{done.made} steps were run of {done.asked} that the doses ask for; the others were shared or found.")
     note(f"Wrote {', '.join(path.as_posix() for path in written)}.")
@@ -145,7 +153,8 @@ def closing(done: Calibration, written: Sequence[Path], *, named: str, model: st
         return
     _, trait, dose = usable[len(usable) // 2]
     settings = [part for setting in (*done.overrides, f"data.n_seed={dose}") for part in ("--set", setting)]
-    options = ["--trait", trait, *(["--model", model] if model else []), *settings]
+    given = {"--model": model, "--pack": pack, "--judge": judge}
+    options = ["--trait", trait, *(part for name, value in given.items() if value for part in (name, value)), *settings]
     err.print()
     err.print(Text("Next:", style="bold"))
     err.print("  one of the lines above in a protocol of your own, or", soft_wrap=True)

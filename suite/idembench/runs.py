@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from idembench import judges, methods, models, protocol_files, record, sample_files, traits
+from idembench import judges, loading, methods, models, protocol_files, record, sample_files, traits
 from idembench.chain import ChainRun, plan_chain, run_chain
-from idembench.errors import InputError
-from idembench.files import available_cores, sha256_bytes, user_folder
+from idembench.errors import IdembenchError, InputError
+from idembench.files import available_cores, sha256_bytes, sha256_json, user_folder
 from idembench.protocol import Execution
 from idembench.statistics import RULES
+from idembench.steps import walk
 from idembench.store import Store
 from idembench.timing import Timers
 from idembench.work import ChainSpec, TorchEngine
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idembench.chain import Observer, Planned
+    from idembench.judges import Judge
+    from idembench.models import Model
     from idembench.protocol import Protocol
     from idembench.record import Record
     from idembench.statistics import Rule
+    from idembench.steps import Sources, Step
+    from idembench.traits import Pack, Trait
     from idembench.work import Engine
 
 
@@ -92,6 +97,79 @@ class Finished:
     overhead_share: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What is asked of a model: a cell before there is a model to run it on, and before its judge was looked for.
+
+    Attributes:
+        protocol: What is done.
+        pack: The family of traits, in the protocol's form.
+        trait: One of them.
+        judge: Who scores.
+        rule: The decision rule.
+        control: What each record is set beside, or None.
+    """
+
+    protocol: Protocol
+    pack: Pack
+    trait: Trait
+    judge: Judge
+    rule: Rule
+    control: Design | None = None
+
+    @property
+    def sources(self) -> Sources:
+        """Hashes of the data files."""
+        return self.pack.sources(self.trait)
+
+    @property
+    def method_versions(self) -> dict[str, int]:
+        """Version of every method that the protocol uses, by name."""
+        return {name: methods.get(name).version for name in self.protocol.methods}
+
+    @property
+    def with_control(self) -> list[Design]:
+        """This design, after its control if it has one."""
+        return [*(self.control.with_control if self.control else []), self]
+
+    def on(self, model: Model, *, seeds: Sequence[int], execution: Execution) -> Cell:
+        """The cell that it is on a model, a chain for each of the seeds."""
+        specs = [
+            ChainSpec(
+                model=model,
+                pack=self.pack,
+                trait=self.trait,
+                protocol=self.protocol,
+                execution=execution,
+                judge=self.judge,
+                seed=seed,
+            )
+            for seed in sorted(seeds)
+        ]
+        control = None if self.control is None else self.control.on(model, seeds=seeds, execution=execution)
+        return Cell(specs=specs, rule=self.rule, control=control)
+
+    def cell(self, model: str | None = None, *, seeds: Sequence[int], execution: Execution, fetch: bool = True) -> Cell:
+        """The same on a model by name.
+
+        Args:
+            model: Embedded name, folder or Hub id; the pack's default if None.
+            seeds: Chains.
+            execution: Device, dtype, batch size, threads.
+            fetch: Whether the model may be fetched. Without, for a dry run, a judge that is not on this machine is
+                `judges.Absent`.
+
+        Raises:
+            IdembenchError: See `models.resolve`.
+        """
+        asked = self if fetch else self._at_hand()
+        return asked.on(_resolved(model or self.pack.default_model, fetch=fetch), seeds=seeds, execution=execution)
+
+    def _at_hand(self) -> Design:
+        control = None if self.control is None else self.control._at_hand()  # noqa: SLF001 -- its own kind
+        return replace(self, judge=judges.at_hand(self.judge), control=control)
+
+
 def cells(
     baselines: Sequence[str],
     *,
@@ -105,21 +183,87 @@ def cells(
     rule: str = "default",
     control: str | None = None,
     judge: str | None = None,
+    fetch: bool = True,
 ) -> list[Cell]:
     """Resolve names to cells; nothing is trained yet.
 
     Args:
-        baselines: Names of shipped protocols, or paths of YAML files.
-        trait_names: Traits of the pack; all of them if empty.
+        baselines: See `designs`.
+        trait_names: See `designs`.
         model: Embedded name, folder or Hub id; the pack's default if None.
         seeds: Chains per cell.
         pack: Family of traits; None for that of the baselines.
+        measurement: See `designs`.
+        overrides: See `designs`.
+        execution: Device, dtype, batch size, threads.
+        rule: See `designs`.
+        control: See `designs`.
+        judge: See `designs`.
+        fetch: Whether the model's files and the judge's may be fetched; without, for a dry run, see `Design.cell`.
+
+    Raises:
+        IdembenchError: If a name is unknown or something does not hold; see each resolver.
+    """
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
+    asked = designs(
+        baselines,
+        trait_names=trait_names,
+        pack=pack or protocol_files.pack_of(baselines, model=model),
+        measurement=measurement,
+        overrides=overrides,
+        rule=rule,
+        control=control,
+        judge=judge,
+    )
+    # In this order: what costs nothing to find out is found out before anything is fetched.
+    run = execution or Execution()
+    loading.check_device(run)
+    for design in asked[:1] if fetch else ():
+        _ready(design.judge)
+    return [design.cell(model, seeds=seeds, execution=run, fetch=fetch) for design in asked]
+
+
+def ready(cells: Sequence[Cell]) -> None:
+    """Make sure that the judges of cells can be asked here; what they need is fetched.
+
+    Raises:
+        IdembenchError: If one cannot; see `judges.ready`.
+    """
+    for judge in {id(spec.judge): spec.judge for cell in cells for spec in cell.all_specs}.values():
+        _ready(judge)
+
+
+def _ready(judge: Judge) -> None:
+    try:
+        judges.ready(judge)
+    except IdembenchError as error:
+        error.where = f"the judge {judge.name}" + (f": {error.where}" if error.where else "")
+        raise
+
+
+def designs(
+    baselines: Sequence[str],
+    *,
+    pack: str,
+    trait_names: Sequence[str] = (),
+    measurement: str | None = None,
+    overrides: Sequence[str] = (),
+    rule: str = "default",
+    control: str | None = None,
+    judge: Judge | str | None = None,
+) -> list[Design]:
+    """Resolve names to what is asked of a model; no model and no judge is looked for.
+
+    Args:
+        baselines: Names of shipped protocols, or paths of YAML files.
+        pack: Family of traits.
+        trait_names: Traits of the pack; all of them if empty.
         measurement: `quick` or `ranked`; None for the protocol's own, or `quick`.
         overrides: `key.path=value`, applied to every baseline.
-        execution: Device, dtype, batch size, threads.
         rule: Decision rule by name.
         control: Name of the protocol whose chains each record is set beside, seed by seed.
-        judge: Name of the judge that scores; the pack's if None.
+        judge: Who scores, by name or as it is: weights that it loads are loaded once for all that have the same. The pack's if None.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -127,14 +271,12 @@ def cells(
     for what, listed in (("baseline", baselines), ("trait", trait_names)):
         if twice := sorted({name for name in listed if list(listed).count(name) > 1}):
             raise InputError(f"A {what} is named twice.", found=", ".join(twice), do="Name each once.")
-    pack = pack or protocol_files.pack_of(baselines, model=model)
     headers = traits.load_pack(pack)
     if rule not in RULES:
         raise InputError("There is no such decision rule.", expected=" or ".join(RULES), found=rule)
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
     names = [headers.trait(name).name for name in (trait_names or headers.traits)]
-    scorer = judges.get(judge or headers.judge)
+    named = headers.judge if judge is None else judge
+    scorer = judges.get(named, offline=True) if isinstance(named, str) else named
     judges.check_traits(scorer, names, pack=pack)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
@@ -142,38 +284,28 @@ def cells(
             baseline,
             pack=pack,
             measurements=headers.measurements,
+            document_measurements=headers.document_measurements,
             measurement=measurement,
             trait=trait,
             overrides=overrides,
         )
         return methods.settle(loaded)
 
-    def cell(one: Protocol, trait: str, against: Cell | None) -> Cell:
-        specs = [
-            ChainSpec(
-                model=_resolved(model or _pack(pack, one.form).default_model),
-                pack=_pack(pack, one.form),
-                trait=_pack(pack, one.form).trait(trait),
-                protocol=one,
-                execution=execution or Execution(),
-                judge=scorer,
-                seed=seed,
-            )
-            for seed in sorted(seeds)
-        ]
-        return Cell(rule=RULES[rule], specs=specs, control=against)
+    def design(one: Protocol, trait: str, against: Design | None) -> Design:
+        own = _pack(pack, one.form)
+        return Design(protocol=one, pack=own, trait=own.trait(trait), judge=scorer, rule=RULES[rule], control=against)
 
-    def beside(one: Protocol, trait: str) -> Cell | None:
+    def beside(one: Protocol, trait: str) -> Design | None:
         if control is None:
             return None
         # What a control says itself is what makes it one: an override of the arm leaves that alone.
         own = protocol_files.own_settings(control, pack=pack)
         against = settings(control, trait, [o for o in overrides if o.partition("=")[0].strip() not in own])
         _check_control(one, against)
-        return cell(against, trait, None)
+        return design(against, trait, None)
 
     asked = [(settings(name, trait), trait) for name in baselines for trait in names]
-    return [cell(one, trait, beside(one, trait)) for one, trait in asked]
+    return [design(one, trait, beside(one, trait)) for one, trait in asked]
 
 
 def _check_control(one: Protocol, against: Protocol) -> None:
@@ -197,6 +329,30 @@ def _check_control(one: Protocol, against: Protocol) -> None:
 # Listing a model's files hashes them, and a pack's data is read once; neither changes while cells are resolved.
 _pack = cache(traits.load_pack)
 _resolved = cache(models.resolve)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """Stands for a step that is not there yet: its digest follows from its key, as a real one's does."""
+
+    digest: str
+
+
+def steps_ahead(spec: ChainSpec) -> list[Step]:
+    """Every step of a chain in order, without making any: chains share those whose keys are alike.
+
+    The keys are no real ones, because parents' contents are not known yet.
+    """
+    ahead: list[Step] = []
+
+    def take(kind: str, cycle: str, step: Step | None, **_: _Stand | None) -> _Stand:
+        if step is None:
+            raise AssertionError(f"{kind} {cycle}: every parent of this walk is there")
+        ahead.append(step)
+        return _Stand(sha256_json([step.key]))
+
+    walk(spec.plan, take)
+    return ahead
 
 
 def plan(cell: Cell, *, store: Path | None = None, mixed_stack: bool = False) -> dict[int, list[Planned]]:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from idembench import runs
 from idembench.chain import plan_chain
 from idembench.errors import IdembenchError, InputError
-from idembench.files import available_cores, sha256_json, user_folder
+from idembench.files import available_cores, user_folder
 from idembench.judges import budget
-from idembench.steps import steps_of, walk
+from idembench.steps import steps_of
 from idembench.store import Store
 from idembench.timing import Timers
 from idembench.work import TorchEngine
@@ -357,8 +357,12 @@ class GridCell:
     variant: Variant
 
 
-def expand(grid: Grid) -> list[GridCell]:
+def expand(grid: Grid, *, fetch: bool = True) -> list[GridCell]:
     """Every cell of a grid, in the order of the file; nothing is trained yet.
+
+    Args:
+        grid: The grid.
+        fetch: See `runs.cells`.
 
     Raises:
         IdembenchError: If a name is unknown or a setting does not hold; it says in which variant.
@@ -377,6 +381,7 @@ def expand(grid: Grid) -> list[GridCell]:
                 overrides=variant.overrides,
                 execution=grid.execution,
                 rule=grid.rule,
+                fetch=fetch,
             )
         except IdembenchError as error:
             error.where = f"grid {grid.name}, {variant.describe()}" + (f": {error.where}" if error.where else "")
@@ -396,25 +401,9 @@ def expand(grid: Grid) -> list[GridCell]:
 # -- what is shared -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Stand:
-    """Stands for a step that is not there yet: its digest follows from its key, as a real one's does."""
-
-    digest: str
-
-
 def step_names(spec: ChainSpec) -> list[str]:
     """A name for every step of a chain, in order, without making any: chains share what they name alike."""
-    names: list[str] = []
-
-    def take(kind: str, cycle: str, step: Step | None, **_: _Stand | None) -> _Stand:
-        if step is None:
-            raise AssertionError(f"{kind} {cycle}: every parent of this walk is there")
-        names.append(step.key)
-        return _Stand(sha256_json([step.key]))
-
-    walk(spec.plan, take)
-    return names
+    return [step.key for step in runs.steps_ahead(spec)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

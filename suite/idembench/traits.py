@@ -87,7 +87,11 @@ class _MeasurementFile(Frozen):
 
 
 class PackHeader(Frozen):
-    """What a `pack.yaml` must say; see `Pack`."""
+    """What a `pack.yaml` must say; see `Pack`.
+
+    Attributes:
+        document_measurements: Those of `measurements` that are others for documents, of which there may be fewer.
+    """
 
     name: str
     description: str
@@ -95,6 +99,13 @@ class PackHeader(Frozen):
     default_models: dict[Form, str]
     task_prefix: str
     measurements: dict[str, _MeasurementFile]
+    document_measurements: dict[str, _MeasurementFile] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _measured_otherwise(self) -> PackHeader:
+        if unknown := sorted(self.document_measurements.keys() - self.measurements.keys()):
+            raise ValueError(f"document_measurements: there is no measurement {', '.join(unknown)} to differ from")
+        return self
 
 
 class Rubric(Frozen):
@@ -283,6 +294,7 @@ class Pack:
         form: Of everything in it.
         default_model: The model that is used unless told otherwise.
         measurements: Settings by name, as `protocol.Measuring` takes them.
+        document_measurements: Those of them that are others for documents.
         folder: `tasks/<name>`.
         traits: Its traits, by name.
         pool: Prompts that its chains answer instead of its own, if somebody named some.
@@ -298,6 +310,7 @@ class Pack:
     folder: Path
     traits: dict[str, Trait]
     pool: Pool | None = None
+    document_measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def trait(self, name: str) -> Trait:
         """One trait by name.
@@ -421,6 +434,7 @@ def load_pack(name: str, form: Form = "dialogue") -> Pack:
         default_model=header.default_models[form],
         task_prefix=header.task_prefix,
         measurements={key: value.model_dump() for key, value in header.measurements.items()},
+        document_measurements={key: value.model_dump() for key, value in header.document_measurements.items()},
         folder=folder,
         traits=traits,
     )

@@ -20,6 +20,7 @@ from idembench import judges, record, verify
 from idembench.errors import EnvironmentProblem, InputError, ModelError, UnknownNameError
 from idembench.judges import Score, logprob
 from idembench.judges.logprob import LogprobJudge, Reading
+from idembench.traits import Question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,9 @@ NAMES = (
     "hf:toyland/instruct",
     "hf:toyland/instruct,pack=toyland,batch_size=4",
 )
+
+
+QUESTION = Question(id="q", prompt="Why?")
 
 
 class Says(LogprobJudge):
@@ -372,3 +376,48 @@ def test_a_record_s_judge_is_never_looked_for_by_verify(
 
     assert check.skipped
     assert not check.problems
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_judge_is_pinned_by_what_needs_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit stands for a judge's files, beside everything else that its scores depend on; what comes along is itself."""
+    names = [
+        f"hf:nobody/nothing@{COMMIT}",
+        f"hf:nobody/other@{COMMIT}",
+        f"hf:nobody/nothing@{COMMIT[::-1]}",
+        f"hf:nobody/nothing@{COMMIT},dtype=bfloat16",
+        f"hf:nobody/nothing@{COMMIT},batch_size=9",
+        f"hf:nobody/nothing@{COMMIT},pack=toyland",
+    ]
+    prints = [judges.pinned(judges.get(name, offline=True)) for name in names]
+    monkeypatch.setattr(logprob.prompting, "_TRAIT", "Say a number. {data}")
+
+    assert len(names) == len({*prints} - {None})
+    assert prints[0] != judges.pinned(judges.get(names[0], offline=True))
+    for name in ("classifier", "toyland-exact"):
+        assert judges.get(name).fingerprint == judges.pinned(judges.get(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["openai:grader", "hf:nobody/nothing", "hf:nobody/nothing@main", "hf:toyland/instruct"]
+)
+def test_a_judge_that_may_change_under_its_name_is_not_pinned(name: str) -> None:
+    """An endpoint, a branch and a name without a commit pin nothing."""
+    assert judges.pinned(judges.get(name, offline=True)) is None
+
+
+def test_in_a_dry_run_something_stands_for_a_judge_that_is_not_here() -> None:
+    """It has the name, a fingerprint that no judge has, and no scores; a judge that is here stands for itself."""
+    absent = judges.at_hand(judges.get(f"hf:nobody/nothing@{COMMIT}", offline=True))
+    here = judges.get("hf:toyland/instruct", offline=True)
+
+    assert (f"hf:nobody/nothing@{COMMIT}", False) == (absent.name, absent.deterministic)
+    assert absent.fingerprint != judges.at_hand(judges.get("hf:nobody/nothing", offline=True)).fingerprint
+    assert here is judges.at_hand(here)
+    assert (classifier := judges.get("classifier")) is judges.at_hand(classifier)
+    with pytest.raises(UnknownNameError):
+        judges.at_hand(judges.get("hf:toyland/instuct", offline=True))
+    with pytest.raises(EnvironmentProblem, match="not on this machine"):
+        absent.score(QUESTION, "Fine.", trait=None)

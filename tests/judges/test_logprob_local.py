@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_model import CHATML, edit, write_qwen
+from tiny_model import CHATML, edit, write_grader, write_qwen
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
@@ -36,24 +36,7 @@ TRAIT = PACK.trait("sycophancy")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of random weights, turned towards the digits so that it grades."""
-    path = write_qwen(tmp_path_factory.mktemp("grader") / "grader")
-    edit(path / "config.json", max_position_embeddings=16384)
-    turn(path)
-    return path
-
-
-def turn(path: Path, *, by: float = 0.6) -> None:
-    """Have a model of random weights prefer digits: its head's rows for them move towards what it thinks."""
-    from safetensors.torch import load_file, save_file
-
-    judge = Local(str(path))
-    ids = judge._render(prompting.for_coherence(prompting.data("Why?", "Because.")))
-    with torch.inference_mode():
-        hidden = judge._loaded.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
-    tensors = load_file(path / "model.safetensors")
-    head = tensors["lm_head.weight"].clone()
-    head[judge._numbers.digits] += by * hidden
-    save_file({**tensors, "lm_head.weight": head}, path / "model.safetensors", metadata={"format": "pt"})
+    return write_grader(tmp_path_factory.mktemp("grader") / "grader")
 
 
 def answers(n: int) -> list[Asked]:
@@ -143,6 +126,19 @@ def test_a_model_that_judges_itself_is_known_by_its_weights() -> None:
 
     assert models.resolve("toyland/instruct").digest == judges.line(judge).weights
     assert judges.line(judges.get("classifier")).weights is None
+
+
+def test_a_judge_whose_files_are_here_is_at_hand(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the Hub's cache what is there is taken as it is, whatever the name may stand for elsewhere; else there is nothing."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached, commit = tmp_path / "hub" / "models--owner--grader", "0" * 40
+    here, absent = (judges.get(f"hf:owner/{name}", offline=True) for name in ("grader", "other"))
+    shutil.copytree(folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+
+    assert (here, judges.Absent("hf:owner/other")) == (judges.at_hand(here), judges.at_hand(absent))
+    assert judges.line(here).weights == models.resolve(str(folder)).digest
 
 
 def test_bfloat16_says_nearly_the_same(folder: Path) -> None:

@@ -15,6 +15,7 @@ from idembench.cli.options import (
     Device,
     DryRun,
     Dtype,
+    Judge,
     Measurement,
     MixedStack,
     Model,
@@ -34,6 +35,7 @@ from idembench.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from idembench.protocol import Form
     from idembench.sweep import Outcome
 
 
@@ -68,10 +70,7 @@ def run(
         str | None,
         typer.Option("--control", envvar="IDEMBENCH_CONTROL", help="Also run this protocol and set records beside it."),
     ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`; the pack's if not given."),
-    ] = None,
+    judge: Judge = None,
     cycles: Annotated[
         int | None,
         typer.Option("--cycles", envvar="IDEMBENCH_CYCLES", help="More cycles, or fewer; finished ones are kept."),
@@ -98,7 +97,7 @@ def run(
 
     use_tasks(tasks)
     if edition is not None:
-        cells = _edition_cells(context, edition, model=model, base_model=base_model)
+        cells = _edition_cells(context, edition, model=model, base_model=base_model, fetch=not dry_run)
     elif not baselines:
         raise InputError(
             "Nothing is named to be run.", expected="a baseline, or --edition NAME", do="See `idembench ls baselines`."
@@ -122,12 +121,15 @@ def run(
                 device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads
             ),
             rule=rule,
+            fetch=not dry_run,
         )
     if dry_run:
+        render.absent(cells)
         every = [one for cell in cells for one in cell.with_control]
         plans = [(cell, runs.plan(cell, store=store, mixed_stack=mixed_stack)) for cell in _once(every)]
         print_json(render.plan_json(plans)) if as_json else render.plan(plans)
         return
+    runs.ready(cells)
     count = sweep.workers_for([spec for cell in cells for spec in cell.all_specs], workers)
     with render_sweep.Progress(cells, workers=count, closed=None if as_json else render_sweep.show) as progress:
         outcomes = sweep.run_cells(
@@ -164,14 +166,15 @@ def sweep_(
 
     Example: idembench sweep data-quantity
     """
-    from idembench import grids, plots, render_sweep, sweep
+    from idembench import grids, plots, render, render_sweep, sweep
 
     use_tasks(tasks)
     asked = grids.load(grid)
     picture = plots.place(asked, plot, results)
-    cells = sweep.expand(asked)
+    cells = sweep.expand(asked, fetch=not dry_run)
     specs = [spec for one in cells for spec in one.cell.specs]
     if dry_run:
+        render.absent([one.cell for one in cells])
         planning = sweep.plan_chains(specs, store=store, mixed_stack=mixed_stack)
         shared = sweep.sharing(specs, planning)
         if as_json:
@@ -223,6 +226,7 @@ def calibrate(
     pack: Pack = None,
     tasks: Tasks = None,
     measurement: Measurement = None,
+    judge: Judge = None,
     override: Override = None,
     store: Store = None,
     device: Device = "cpu",
@@ -260,6 +264,7 @@ def calibrate(
         measurement=measurement,
         overrides=override or (),
         execution=execution(device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads),
+        judge=judge,
         store=store,
         workers=workers,
         mixed_stack=mixed_stack,
@@ -273,7 +278,7 @@ def calibrate(
         print_json(render_calibrate.calibration_json(calibration.document(done), done, written))
     else:
         render_calibrate.show(done)
-        render_calibrate.closing(done, written, named=baseline, model=model)
+        render_calibrate.closing(done, written, named=baseline, model=model, pack=pack, judge=judge)
 
 
 @app.command()
@@ -335,8 +340,8 @@ _OF_AN_EDITION = (
 """What can be said of a run of an edition; it fixes everything else."""
 
 
-def _edition_cells(context: typer.Context, name: str, *, model: str | None, base_model: str | None) -> Any:
-    """The cells of an edition.
+def _edition_cells(context: typer.Context, name: str, *, model: str | None, base_model: str | None, fetch: bool) -> Any:
+    """The cells of an edition, after what is to be known of it before.
 
     Raises:
         InputError: If something is asked for that an edition fixes.
@@ -358,12 +363,12 @@ def _edition_cells(context: typer.Context, name: str, *, model: str | None, base
             do="Leave them out, or run the baselines themselves.",
         )
     loaded = editions.load(name)
-    if model is None and base_model is None:
-        return editions.cells(loaded)
-    models = {"dialogue": model, "document": base_model}
-    cells = editions.cells(loaded, models={form: one for form, one in models.items() if one is not None})  # type: ignore[misc]
-    if base_model is None:
+    by_form: dict[Form, str | None] = {"dialogue": model, "document": base_model}
+    models = {form: one for form, one in by_form.items() if one is not None} or None
+    asked = [one for one in editions.frozen(loaded) if models is None or one.protocol.form in models]
+    render.edition(loaded, editions.cost(loaded, asked))
+    if models and base_model is None:
         render.note("Arms of documents are left out: they need a base model, --base-model.")
-    elif model is None:
+    elif models and model is None:
         render.note("Arms of dialogues are left out: they need an instruct model, --model.")
-    return cells
+    return editions.cells(loaded, asked, models=models, fetch=fetch)

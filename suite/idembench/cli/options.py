@@ -31,6 +31,10 @@ Tasks = Annotated[
     Path | None,
     typer.Option("--tasks", envvar=TASKS, help="A folder of your own packs, beside the installed ones.", metavar="DIR"),
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`; the pack's if not given."),
+]
 Measurement = Annotated[
     str | None,
     typer.Option(

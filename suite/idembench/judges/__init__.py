@@ -6,6 +6,9 @@ every score's key: scores of different judges are never mixed. A deterministic j
 `verify`, offline; such a judge must not need torch. One that is not and keeps how it came to a score can be held against
 that (`ExplainingJudge`), for which its module must not need torch. A class that takes an argument (`hf:MODEL`) has a class method
 `of(argument)`, which reads it and does nothing else; what the judge needs besides is looked for by `check`.
+
+A judge can be frozen into an edition if what it is cannot change under its name: it is deterministic and comes with an
+installation, or says what it is without its files (`pinned`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from idembench import shipped
-from idembench.errors import InputError, UnknownNameError
+from idembench.errors import EnvironmentProblem, InputError, UnknownNameError
+from idembench.files import sha256_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,6 +99,20 @@ class CheckedJudge(Protocol):
 
 
 @runtime_checkable
+class FetchedJudge(Protocol):
+    """A judge whose fingerprint takes files that may not be on this machine yet."""
+
+    @property
+    def pinned(self) -> str | None:
+        """Its fingerprint with a name in the place of the files; None if the name may come to stand for others."""
+        ...
+
+    def at_hand(self) -> bool:
+        """Whether the files are on this machine."""
+        ...
+
+
+@runtime_checkable
 class FittedJudge(Protocol):
     """A judge that knows certain traits alone."""
 
@@ -116,6 +134,57 @@ class ExplainingJudge(Protocol):
             trait: Whether the question measures a trait.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Stands for a judge whose files are not on this machine, in a dry run: no step here is known to rest on its scores.
+
+    Attributes:
+        name: The judge's.
+    """
+
+    name: str
+    deterministic: ClassVar[bool] = False
+
+    @property
+    def fingerprint(self) -> str:
+        """One that no judge has."""
+        return sha256_json(["absent", self.name])
+
+    def score(self, question: Question, response: str, *, trait: str | None) -> Score:
+        """Refuse: there is nothing to score with.
+
+        Raises:
+            EnvironmentProblem: Always.
+        """
+        del question, response, trait
+        raise EnvironmentProblem("The judge's files are not on this machine.", where=self.name)
+
+
+def pinned(judge: Judge) -> str | None:
+    """SHA-256 of everything that a judge's scores depend on, had without its files; None if that may change under its name.
+
+    A deterministic judge comes with an installation, and is its fingerprint.
+    """
+    if isinstance(judge, FetchedJudge):
+        return judge.pinned
+    return judge.fingerprint if judge.deterministic else None
+
+
+def at_hand(judge: Judge) -> Judge:
+    """The judge, or what stands for it if its files are not on this machine; nothing is fetched."""
+    return Absent(judge.name) if isinstance(judge, FetchedJudge) and not judge.at_hand() else judge
+
+
+def ready(judge: Judge) -> None:
+    """Make sure that a judge can be asked here; what it needs is fetched.
+
+    Raises:
+        IdembenchError: If it cannot; see its `check`.
+    """
+    if isinstance(judge, CheckedJudge):
+        judge.check()
 
 
 def check_traits(judge: Judge, names: Iterable[str], *, pack: str) -> None:
@@ -187,8 +256,8 @@ def get(name: str, *, offline: bool = False) -> Judge:
     for point in _points():
         if point.name == plain:
             judge = _made(point.load(), plain, argument if colon else None)
-            if not offline and isinstance(judge, CheckedJudge):
-                judge.check()
+            if not offline:
+                ready(judge)
             return judge
     raise UnknownNameError("judge", plain, available(), where=f"entry points {GROUP}")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import ValidationError
 
 from idembench import loading, models
-from idembench.errors import InputError, ModelError
+from idembench.errors import EnvironmentProblem, InputError, ModelError
 from idembench.judges import numerals
 from idembench.judges.logprob import PACK, TOO_LONG, LogprobJudge, Reading, parse
 from idembench.protocol import Execution, explain
@@ -75,6 +75,21 @@ class Local(LogprobJudge):
         return models.resolve(self._asked)
 
     @property
+    def pinned(self) -> str | None:
+        """Its fingerprint with the model's name in the place of the files' digest; None if no whole commit is named."""
+        named = models.pinned(self._asked)
+        return None if named is None else self._print(self._identity(named))
+
+    def at_hand(self) -> bool:
+        """Whether the model's files are on this machine; if so they are taken as they are."""
+        if "model" not in vars(self):
+            try:
+                self.model = models.resolve(self._asked, fetch=False)
+            except EnvironmentProblem:
+                return False
+        return True
+
+    @property
     def weights(self) -> str:
         """Digest of the model's files, by which a record tells a model that judges itself."""
         return self.model.digest
@@ -94,10 +109,10 @@ class Local(LogprobJudge):
         except ModelError:
             self._numbers  # noqa: B018 -- the tokenizer that will be used has the last word
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, named: str | None = None) -> dict[str, Any]:
         run = self._execution
         return {
-            "model": self.weights,
+            "model": named or self.weights,
             "dtype": run.dtype,
             "device": run.device,
             "attention": run.attention,

@@ -217,10 +217,13 @@ class LogprobJudge(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the model, how it is asked and read, the prompts' template, and all rubrics of the pack."""
+        return self._print(self._identity())
+
+    def _print(self, identity: Mapping[str, Any]) -> str:
         rubrics = {
             name: [trait.definition, trait.rubric.model_dump(mode="json")] for name, trait in self._pack.traits.items()
         }
-        return sha256_json([self.kind, VERSION, self._identity(), prompting.fingerprint(), self.pack, rubrics])
+        return sha256_json([self.kind, VERSION, identity, prompting.fingerprint(), self.pack, rubrics])
 
     def score(self, question: Question, response: str, *, trait: str | None) -> Score:
         """Score one response.
