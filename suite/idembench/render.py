@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from idembench.record import Record
     from idembench.runs import Cell, Finished
     from idembench.statistics import Effect, Level, Verdict
+    from idembench.steps import AskedTask
     from idembench.store import Entry
     from idembench.verify import Report
 
@@ -92,6 +93,8 @@ def show(record: Record, folder: Path) -> None:
     out.print()
     out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
     out.print(_trajectory(record))
+    if record.tasks:
+        out.print(_tasks(record))
     said = Table.grid(padding=(0, 2, 0, 0))
     for name, statement in statements(verdict(record)):
         values = " ".join(getattr(statement, "values", (statement.value,)))
@@ -113,6 +116,34 @@ def show(record: Record, folder: Path) -> None:
         said.add_row("  stacks", "", f"made on {len(record.stacks)} different stacks; bits agree within one only")
     out.print(said)
     out.print(Text(clean(f"  {folder}"), style="dim"), soft_wrap=True)
+
+
+def _tasks(record: Record) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(Text("  lm-eval task, share on target", style="dim"))
+    table.add_column("items", justify="right")
+    for label in record.protocol.labels:
+        table.add_column(label, justify="right")
+    for task, points in accuracies(record).items():
+        # What one checkpoint cannot read whole, none of its chain can: they share a tokenizer and a context.
+        said = [step.facts for line in record.chains for step in line.lineage if step.kind == "task"]
+        read = {str(facts.get("read")) for facts in said if facts.get("task") == task.name}
+        items = str(task.items) if read == {str(task.items)} else f"{', '.join(sorted(read))} of {task.items}"
+        shown = [_DASH if value is None else f"{value:.1%}" for value in points.values()]
+        table.add_row(*(Text(clean(cell)) for cell in (f"  {task.name}", items, *shown)))
+    return table
+
+
+def accuracies(record: Record) -> dict[AskedTask, dict[str, float | None]]:
+    """Of every lm-eval task that was asked beside, the accuracy at each checkpoint, the mean over seeds; None of none."""
+    points = [point for line in record.chains for point in line.checkpoints]
+    found: dict[AskedTask, dict[str, float | None]] = {task: {} for task in record.tasks}
+    for task, means in found.items():
+        for label in record.protocol.labels:
+            known = [point.tasks.get(task.name) for point in points if point.cycle == label]
+            values = [value for value in known if value is not None]
+            means[label] = sum(values) / len(values) if values else None
+    return found
 
 
 def verdict(record: Record) -> Verdict:
@@ -221,6 +252,10 @@ def finished_json(done: Finished) -> dict[str, Any]:
         "steps_found": done.found,
         "wall_s": round(done.wall_s, 3),
         "overhead_share": None if done.overhead_share is None else round(done.overhead_share, 4),
+        "tasks": {
+            task.name: {label: None if value is None else round(value, 6) for label, value in points.items()}
+            for task, points in accuracies(done.record).items()
+        },
     }
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from idembench import judges, methods, models, protocol_files, record, sample_files, traits
+from idembench import choice_tasks, judges, methods, models, protocol_files, record, sample_files, task_answers, traits
 from idembench.chain import ChainRun, plan_chain, run_chain
 from idembench.errors import InputError
 from idembench.files import available_cores, sha256_bytes, user_folder
@@ -105,6 +105,7 @@ def cells(
     rule: str = "default",
     control: str | None = None,
     judge: str | None = None,
+    tasks: Sequence[str] = (),
 ) -> list[Cell]:
     """Resolve names to cells; nothing is trained yet.
 
@@ -120,6 +121,7 @@ def cells(
         rule: Decision rule by name.
         control: Name of the protocol whose chains each record is set beside, seed by seed.
         judge: Name of the judge that scores; the pack's if None.
+        tasks: lm-eval tasks that every checkpoint is asked beside, by name; `NAME:N` is the first N items.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -158,6 +160,7 @@ def cells(
                 execution=execution or Execution(),
                 judge=scorer,
                 seed=seed,
+                tasks=choice_tasks.resolve(tasks, form=one.form),
             )
             for seed in sorted(seeds)
         ]
@@ -252,13 +255,13 @@ def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: f
         of_control = chains[: len(cell.control.specs)]
         beside = build(cell.control, of_control)[0], of_control
         finish(cell.control, of_control, results=results, chains_s=0.0)
-    built, samples = build(cell, own, beside)
+    built, samples, answers = build(cell, own, beside)
     made = sum(one.made for one in chains)
     timers = Timers()
     for one in chains:
         timers.merge(one.timers)
     wall_s = chains_s + time.perf_counter() - start
-    folder = record.write(results, built, samples, _provenance(made, timers, wall_s))
+    folder = record.write(results, built, samples, _provenance(made, timers, wall_s), answers=answers)
     return Finished(
         record=built,
         folder=folder,
@@ -271,8 +274,8 @@ def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: f
 
 def build(
     cell: Cell, runs: Sequence[ChainRun], control: tuple[Record, Sequence[ChainRun]] | None = None
-) -> tuple[Record, dict[int, bytes]]:
-    """The record of finished chains, and the bytes of its samples files by seed.
+) -> tuple[Record, dict[int, bytes], dict[int, bytes]]:
+    """The record of finished chains, and by seed the bytes of its samples files and of its answers files.
 
     Args:
         cell: What was run.
@@ -284,10 +287,15 @@ def build(
     """
     spec = cell.specs[0]
     samples = {one.seed: sample_files.pack(one.samples) for one in runs}
-    lines = []
-    for one in runs:
-        name, data = sample_files.file_name(one.seed), samples[one.seed]
-        lines.append(one.line(spec.protocol, record.FileLine(name=name, bytes=len(data), sha256=sha256_bytes(data))))
+    answers = {one.seed: task_answers.pack(one.answers) for one in runs} if spec.tasks else {}
+    lines = [
+        one.line(
+            spec.protocol,
+            _file(sample_files.file_name(one.seed), samples[one.seed]),
+            _file(task_answers.file_name(one.seed), answers[one.seed]) if answers else None,
+        )
+        for one in runs
+    ]
     built = record.Record(
         schema_version=record.SCHEMA_VERSION,
         model=record.ModelLine(
@@ -313,8 +321,13 @@ def build(
             cell.rule,
         ),
         control=_beside(cell, runs, *control) if control else None,
+        tasks=list(spec.tasks),
     )
-    return built, samples
+    return built, samples, answers
+
+
+def _file(name: str, data: bytes) -> record.FileLine:
+    return record.FileLine(name=name, bytes=len(data), sha256=sha256_bytes(data))
 
 
 def _beside(cell: Cell, runs: Sequence[ChainRun], of: Record, chains: Sequence[ChainRun]) -> record.ControlLine:

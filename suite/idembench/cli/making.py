@@ -72,6 +72,12 @@ def run(
         str | None,
         typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`; the pack's if not given."),
     ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task", envvar="IDEMBENCH_TASK", help="An lm-eval task to ask every checkpoint beside: NAME or NAME:N."
+        ),
+    ] = None,
     cycles: Annotated[
         int | None,
         typer.Option("--cycles", envvar="IDEMBENCH_CYCLES", help="More cycles, or fewer; finished ones are kept."),
@@ -91,7 +97,10 @@ def run(
 ) -> None:
     """Run chains: seed a trait, let each generation learn from the one before, measure, decide, write records.
 
-    Example: idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2
+    --task asks every checkpoint, from the base on, one of lm-eval's multiple-choice tasks too: no judge takes part, and
+    nothing else changes. NAME:N is its first N items; a set of 10,000 is long to ask of eight checkpoints.
+
+    Example: idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2 --task sycophancy_on_nlp_survey:500
     """
     from idembench import render, render_sweep, runs, sweep
     from idembench.grids import parse_seeds
@@ -118,6 +127,7 @@ def run(
             overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
             control=control,
             judge=judge,
+            tasks=task or (),
             execution=execution(
                 device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads
             ),
