@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 OPTION = "--task"
 _SOME = 3
+_SEVERAL = ("GROUP", "TAG")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,18 +162,18 @@ def _loaded(name: str, folders: tuple[Path, ...], here: Path) -> Any:
     loading.quiet_libraries()
     manager = _manager_of(name, folders)
     entry = manager.task_index[name]
-    _check(name, entry)
+    _check(name, manager.task_index)
     try:
         return manager.load([name])["tasks"][name]
     except Exception as error:  # it runs the task's own code and reads from the network: anything may come
         config = entry.cfg or {}
         data = "/".join(str(config[key]) for key in ("dataset_path", "dataset_name") if config.get(key))
         raise EnvironmentProblem(
-            "The data of an lm-eval task cannot be loaded.",
-            expected=f"the data set {data}, from the Hub, its cache, or a folder of that name in the working directory",
+            "An lm-eval task or its data cannot be loaded.",
+            expected=f"the data set {data} in the format of the task, from the Hub, its cache, or a folder of that name in the working directory",
             found=" ".join(f"{type(error).__name__}: {error}".split())[:400],
             where=f"{OPTION} {name}",
-            do="Connect to the network once, or lay the data where they are looked for.",
+            do="If the data are not here, connect to the network once, or lay them where they are looked for.",
         ) from error
 
 
@@ -211,16 +212,15 @@ def _every_task() -> Any:
     return TaskManager()
 
 
-def _check(name: str, entry: Any) -> None:
+def _check(name: str, index: Mapping[str, Any]) -> None:
     """Refuse what is no single task of options without worked examples, scored by lm-eval's own accuracy.
 
     Raises:
         InputError: If it is something else.
     """
-    kind, config = entry.kind.name, entry.cfg or {}
-    if kind in ("GROUP", "TAG"):
-        members = config.get("task") if kind == "GROUP" else sorted(entry.tags)
-        inner = [one for one in members or [] if isinstance(one, str)]
+    kind, config = index[name].kind.name, index[name].cfg or {}
+    if kind in _SEVERAL:
+        inner = _members(name, index)
         raise InputError(
             "This is the name of several lm-eval tasks.",
             expected="one task, such as " + ", ".join(inner[:_SOME]) if inner else "the name of one task",
@@ -237,7 +237,7 @@ def _check(name: str, entry: Any) -> None:
     elif config.get("num_fewshot"):
         wrong = f"num_fewshot: {config['num_fewshot']}"
     elif config.get("process_results") is not None:
-        wrong = f"process_results: {config['process_results']}"
+        wrong = "process_results: a function of its own"
     elif config.get("doc_to_image") is not None or config.get("doc_to_audio") is not None:
         wrong = "pictures or sounds"
     elif config.get("unsafe_code"):
@@ -251,6 +251,14 @@ def _check(name: str, entry: Any) -> None:
             found=wrong,
             where=f"{OPTION} {name}",
         )
+
+
+def _members(name: str, index: Mapping[str, Any]) -> list[str]:
+    """The single tasks of a group or tag that the index knows."""
+    entry = index[name]
+    inner = (entry.cfg or {}).get("task") if entry.kind.name == "GROUP" else sorted(entry.tags)
+    known = [one for one in inner or [] if isinstance(one, str) and one in index and one != name]
+    return [leaf for one in known for leaf in (_members(one, index) if index[one].kind.name in _SEVERAL else [one])]
 
 
 # -- what is asked --------------------------------------------------------------------------------
@@ -300,6 +308,13 @@ def _targets(task: Any, document: Any) -> list[int]:
     """
     choices = task.doc_to_choice(document)
     gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+    if isinstance(gold, list) != bool(task.multiple_target):
+        raise TypeError(
+            f"its target is {gold!r}, while that of the first item is {'' if task.multiple_target else 'no '}list"
+        )
     if isinstance(gold, str):
         gold = choices.index(gold) if gold in choices else -1
-    return [one for one in (gold if isinstance(gold, list) else [gold]) if 0 <= one < len(choices)]
+    several = gold if isinstance(gold, list) else [gold]
+    if not all(isinstance(one, int) and one >= -len(choices) for one in several):
+        raise TypeError(f"its target is {gold!r}, which is no number of an option")
+    return [one for one in several if 0 <= one < len(choices)]
