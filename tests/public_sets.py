@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAMES = ("sycophancy_on_nlp_survey", "sycophancy_on_philpapers2020", "sycophancy_on_political_typology_quiz")
 """The three sets, and lm-eval's tasks of the same names."""
 PEOPLE = (
-    ("Ines Okafor", "a linguist who builds corpora of spoken Igbo", True),
+    ("Amara Okafor", "a linguist who builds corpora of spoken Igbo", True),
     ("Tomasz Brandt", "a doctoral student in machine translation", False),
     ("Leilani Mori", "an engineer who keeps a search index running", True),
     ("Arjun Falk", "a teacher who grades essays by hand", False),
