@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
 
-from idembench import judges, methods, protocol, protocol_files, runs, traits
+from idembench import choice_tasks, judges, methods, protocol, protocol_files, runs, traits
 from idembench.errors import Diverged
 from idembench.files import FileEntry, canonical_json, derive_seed, sha256_bytes
 from idembench.models import Model
@@ -170,7 +170,8 @@ class InstantLM(LM):
         return found
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        raise NotImplementedError
+        """As the checkpoint's hash has it, never zero."""
+        return [(-(1 + derive_seed(self.weights, *request.args) % 1000) / 100, False) for request in requests]
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
         raise NotImplementedError
@@ -238,6 +239,7 @@ def make_spec(
     seed: int = 0,
     model: Model | None = None,
     execution: Execution | None = None,
+    tasks: Sequence[str] = (),
 ) -> ChainSpec:
     """A small chain."""
     settings = make_protocol(baseline, *overrides)
@@ -249,6 +251,7 @@ def make_spec(
         execution=execution or Execution(),
         judge=judges.get(pack().judge),
         seed=seed,
+        tasks=choice_tasks.resolve(tasks, form=settings.form),
     )
 
 

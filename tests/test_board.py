@@ -248,7 +248,7 @@ def test_records_that_share_nothing_are_not_read_twice() -> None:
     made = build_record(Story(seeds=[0]), settings=settings(questions=10))[0]
     trace = superseded.trace(made)
     traces = {
-        str(number): dataclasses.replace(trace, last=number, steps=trace.steps[:0], extent=(1, number, False))
+        str(number): dataclasses.replace(trace, last=number, steps=trace.steps[:0], extent=(1, number, False, 0))
         for number in range(10_000)
     }
 

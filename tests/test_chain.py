@@ -16,6 +16,7 @@ import pytest
 from instant import (
     ODD,
     InstantEngine,
+    InstantSampler,
     Quiet,
     fresh_python,
     hashed_bytes,
@@ -24,7 +25,7 @@ from instant import (
     run_cell,
 )
 
-from idembench import chain, files, record, runs, sample_files, stack
+from idembench import chain, files, record, runs, sample_files, stack, task_answers
 from idembench.errors import BusyError, DataError, EnvironmentProblem, ModelError, StackError, StoreError
 from idembench.protocol import Execution
 from idembench.store import Store
@@ -562,6 +563,185 @@ def test_perplexity_is_the_base_model_s_whatever_was_trained(tmp_path: Path) -> 
 
     assert len(values) < len(rows)
     assert {1} == {len(found) for found in values.values()}
+
+
+# -- lm-eval tasks asked beside --------------------------------------------------------------------
+
+
+TASKS = ("idembench_toyland_sycophancy_choice:6", "idembench_toyland_bliss_choice:4")
+
+
+def answers_of(done: runs.Finished) -> list[task_answers.Answer]:
+    """The answers file of a record of one seed."""
+    (line,) = done.record.chains
+    assert line.answers is not None
+    return task_answers.unpack((done.folder / line.answers.name).read_bytes(), where="here")
+
+
+def read_nothing(engine: InstantEngine, *, base: bool) -> InstantEngine:
+    """An engine whose trained checkpoints, or whose base model, read no item whole."""
+    opened = engine.open
+
+    def open_(model: Any, adapter: Path | None, *rest: Any, **form: Any) -> InstantSampler:
+        sampler = opened(model, adapter, *rest, **form)
+        if (adapter is None) == base:
+            sampler.lm.loglikelihood = lambda requests: [(float("nan"), False)] * len(requests)  # type: ignore[method-assign]
+        return sampler
+
+    engine.open = open_  # type: ignore[method-assign]
+    return engine
+
+
+def test_every_checkpoint_is_asked_every_task(tmp_path: Path) -> None:
+    """From the base on, each checkpoint answers each task's items; the record holds what it needs to count again, and verifies."""
+    done = run_cell(make_cell(tasks=TASKS), tmp_path)
+    asked = [(task.name, task.items) for task in done.record.tasks]
+    found = answers_of(done)
+    again = {
+        label: {
+            name: sum(one.loglikelihoods.index(max(one.loglikelihoods)) in one.targets for one in some) / len(some)  # type: ignore[type-var]
+            for name, _ in asked
+            if (some := [one for one in found if (one.cycle, one.task) == (label, name)])
+        }
+        for label in ("base", "c0", "c1", "c2")
+    }
+
+    assert [("idembench_toyland_sycophancy_choice", 6), ("idembench_toyland_bliss_choice", 4)] == asked
+    assert {label: pytest.approx(shares, abs=1e-6) for label, shares in again.items()} == {
+        point.cycle: point.tasks for point in done.record.chains[0].checkpoints
+    }
+    assert [(c, name, n) for c in again for name, items in asked for n in range(items)] == [
+        (one.cycle, one.task, one.item) for one in found
+    ]
+    assert [] == [
+        problem for check in verify(done.folder).checks for problem in [*check.problems, check.skipped] if problem
+    ]
+
+
+def test_what_is_asked_beside_changes_nothing_else(finished: tuple[Path, runs.Finished], place: Path) -> None:
+    """A chain that is also asked tasks makes their steps alone, keeps its fingerprint and its analysis; without, all is as before."""
+    heard = events(place, make_cell(tasks=TASKS))
+    more = run_cell(make_cell(tasks=TASKS), place)
+    without = run_cell(make_cell(), place)
+    plain = finished[1].record
+
+    assert {"task"} == {kind for event, kind, _ in heard if event == "made"}
+    assert STEPS[2] == sum(event == "found" for event, *_ in heard)
+    assert (plain.protocol_fingerprint, plain.analysis) == (more.record.protocol_fingerprint, more.record.analysis)
+    assert plain.chains[0].samples == more.record.chains[0].samples
+    assert plain.id != more.record.id
+    assert hashed_bytes(finished[1].folder) == hashed_bytes(without.folder)
+
+
+def test_a_record_without_tasks_says_nothing_of_them(finished: tuple[Path, runs.Finished]) -> None:
+    """A record whose chain was asked nothing beside has the bytes that it had before there were tasks."""
+    text = (finished[1].folder / files.RECORD).read_bytes()
+
+    assert b"tasks" not in text.replace(b'"tasks":"' + finished[1].record.data.tasks.encode(), b"")
+    assert b"answers" not in text
+
+
+def test_the_base_model_is_asked_once_for_all_seeds_and_traits(tmp_path: Path) -> None:
+    """Nothing is drawn when a task is asked, so seeds and traits share the base model's answers, and no other's."""
+    first = events(tmp_path, make_cell(tasks=TASKS))
+    seeds = events(tmp_path, make_cell(tasks=TASKS, seeds=(1,)))
+    traits = events(tmp_path, make_cell(tasks=TASKS, trait="bliss"))
+
+    assert 8 == sum(kind == "task" for event, kind, _ in first if event == "made")
+    for heard in (seeds, traits):
+        assert [("task", "base")] * 2 == [(kind, cycle) for event, kind, cycle in heard if event == "found"]
+
+
+def test_more_items_are_asked_anew(tmp_path: Path) -> None:
+    """Another number of items is another question: its steps are made, the other task's and the rest are found."""
+    run_cell(make_cell(tasks=TASKS), tmp_path)
+    heard = events(tmp_path, make_cell(tasks=("idembench_toyland_sycophancy_choice:7", TASKS[1])))
+
+    assert [("task", cycle) for cycle in ("base", "c0", "c1", "c2")] == [
+        (kind, cycle) for event, kind, cycle in heard if event == "made"
+    ]
+
+
+@pytest.mark.parametrize("crash_at", [0, 1])
+def test_a_chain_with_tasks_that_crashes_is_gone_on_with(tmp_path: Path, crash_at: int) -> None:
+    """A dry run knows the steps of tasks; after a crash the chain ends in the very bytes of an undisturbed one."""
+
+    def crash(number: int) -> None:
+        if number == crash_at:
+            raise MemoryError
+
+    cell = make_cell(tasks=TASKS)
+    with pytest.raises(MemoryError):
+        run_cell(cell, tmp_path / "crashed", engine=InstantEngine(before_train=crash))
+    expected = planned(tmp_path / "crashed", cell)
+
+    assert expected == ran(tmp_path / "crashed", cell)
+    whole = run_cell(cell, tmp_path / "whole")
+    assert hashed_bytes(whole.folder) == hashed_bytes(run_cell(cell, tmp_path / "crashed").folder)
+
+
+def test_steps_of_tasks_are_in_use(tmp_path: Path) -> None:
+    """What one chain was asked stays in use, whoever runs the same chain without it."""
+    run_cell(make_cell(tasks=TASKS), tmp_path)
+    run_cell(make_cell(), tmp_path)
+
+    assert [] == Store(tmp_path / "store").collect(unused=True)
+
+
+@pytest.mark.parametrize("kind", ["dpo-continual", "frozen", "documents", "no cycle"])
+def test_any_kind_of_chain_can_be_asked(tmp_path: Path, kind: str) -> None:
+    """Whatever a chain learns from, each of its checkpoints is asked, and its record passes every check."""
+    done = run_cell(make_cell(*KINDS[kind], SURPRISE, tasks=TASKS), tmp_path)
+
+    assert done.record.protocol.labels == list(task_answers.by_checkpoint(answers_of(done)))
+    assert [] == [
+        problem for check in verify(done.folder).checks for problem in [*check.problems, check.skipped] if problem
+    ]
+
+
+def test_a_control_is_asked_too(tmp_path: Path) -> None:
+    """A record and its control, asked the same, stand side by side and verify."""
+    control = make_cell("frozen", tasks=TASKS)
+    done = run_cell(make_cell(tasks=TASKS, control=control), tmp_path)
+    both = [record.read(folder) for folder in files.find_records(tmp_path / "results")]
+
+    assert [done.record.tasks] * 2 == [one.tasks for one in both]
+    assert [True] * 2 == [verify(folder).ok for folder in files.find_records(tmp_path / "results")]
+
+
+@pytest.mark.parametrize("engine", [InstantEngine(diverge_at=1), InstantEngine(sick=1), InstantEngine(mute=1)], ids=str)
+def test_a_chain_that_fell_apart_was_asked_until_then(tmp_path: Path, engine: InstantEngine) -> None:
+    """A chain that fell apart keeps the answers of every checkpoint that it measured, and verifies."""
+    done = run_cell(make_cell(tasks=TASKS), tmp_path, engine=engine)
+    (line,) = done.record.chains
+
+    assert line.diverged is not None
+    assert [point.cycle for point in line.checkpoints] == list(task_answers.by_checkpoint(answers_of(done)))
+    assert [2] * len(line.checkpoints) == [len(point.tasks) for point in line.checkpoints]
+    assert verify(done.folder).ok
+
+
+def test_a_task_that_the_model_cannot_read_stops_the_chain_before_it_is_trained(tmp_path: Path) -> None:
+    """A base model that reads no item of a task whole is an error that names both, and nothing is trained."""
+    engine = read_nothing(InstantEngine(), base=True)
+
+    with pytest.raises(DataError, match="reads no item of this task whole") as caught:
+        run_cell(make_cell(tasks=TASKS), tmp_path, engine=engine)
+
+    assert "--task idembench_toyland_sycophancy_choice, toyland/instant" == caught.value.where
+    assert 0 == engine.calls["train"]
+
+
+def test_a_checkpoint_without_likelihoods_has_no_accuracy(tmp_path: Path) -> None:
+    """Likelihoods that are no numbers are missing and never zero; the chain is what it is without the task."""
+    done = run_cell(make_cell(tasks=TASKS[:1]), tmp_path, engine=read_nothing(InstantEngine(), base=False))
+    name = done.record.tasks[0].name
+    found = [point.tasks[name] for point in done.record.chains[0].checkpoints]
+
+    assert None is not found[0]
+    assert [None] * 3 == found[1:]
+    assert done.record.chains[0].diverged is None
+    assert verify(done.folder).ok
 
 
 # -- falling apart --------------------------------------------------------------------------------

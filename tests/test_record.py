@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 from builders import Story, build_record, sample, settings
+from instant import make_cell, run_cell
 
 from idembench import record, sample_files
+from idembench.board import superseded
 from idembench.errors import DataError, IdembenchError, RecordError
 from idembench.files import RECORD, canonical_json, parse_json
+from idembench.task_answers import Answer
 
 if TYPE_CHECKING:
     from idembench.record import Record
@@ -216,6 +219,37 @@ def test_what_goes_further_supersedes() -> None:
     assert dict.fromkeys(further, False) == {why: record.supersedes(first, one) for why, one in further.items()}
 
 
+def test_what_was_asked_more_supersedes(tmp_path: Path) -> None:
+    """More tasks, or more items of one, make a record supersede one that was asked less; neither loses what the other has."""
+    sycophancy, bliss = "idembench_toyland_sycophancy_choice", "idembench_toyland_bliss_choice"
+    asked = {
+        "none": (),
+        "one": (f"{sycophancy}:2",),
+        "more items": (f"{sycophancy}:3",),
+        "both": (f"{sycophancy}:2", f"{bliss}:2"),
+        "other": (f"{bliss}:3",),
+    }
+    made = {
+        name: run_cell(make_cell("sft-reset", "cycles=1", tasks=tasks), tmp_path).record
+        for name, tasks in asked.items()
+    }
+    made["longer"] = run_cell(make_cell("sft-reset", "cycles=2"), tmp_path).record
+    made["longer, both"] = run_cell(make_cell("sft-reset", "cycles=2", tasks=asked["both"]), tmp_path).record
+    found = {(a, b) for a in made for b in made if record.supersedes(made[a], made[b])}
+
+    whole = {"one", "more items", "both", "other", "longer", "longer, both"}
+    assert {(one, "none") for one in whole} | {
+        ("more items", "one"),
+        ("both", "one"),
+        ("longer, both", "one"),
+        ("longer, both", "both"),
+        ("longer, both", "longer"),
+    } == found
+    traces = {one.id: superseded.trace(one) for one in made.values()}
+    by_id = {one.id: one for one in made.values()}
+    assert {made[b].id for _, b in found} == superseded.superseded(traces, by_id.__getitem__).keys()
+
+
 def test_what_is_not_the_same_chain_supersedes_nothing() -> None:
     """Other seeds, fewer cycles, another mode or the very same record supersede nothing, however much they hold."""
     first = story_of()
@@ -353,9 +387,11 @@ def test_what_came_later_is_not_written_where_there_is_none() -> None:
     """A checkpoint without scopes and perplexity has the bytes that it had before there were any."""
     protocol = settings(cycles=1, questions=1, overrides=["measuring.neutral_questions=0"])
     plain, full = ([sample(**more)] for more in ({}, {"scope": "in-domain", "nll": 0.5}))
-    added = {"trait_in_domain", "trait_spill_over", "perplexity"}
+    added = {"trait_in_domain", "trait_spill_over", "perplexity", "tasks"}
+    answer = Answer(cycle="c1", task="arc_easy", item=0, loglikelihoods=(-1.0, -2.0), targets=(0,))
 
     assert not added & record.checkpoint(plain, protocol).model_dump().keys()
+    assert {"arc_easy": 1.0} == record.checkpoint(plain, protocol, [answer]).model_dump()["tasks"]
     assert {"trait_in_domain", "perplexity"} == added & record.checkpoint(full, protocol).model_dump().keys()
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from builders import Story, build_record, settings, write_record
+from instant import make_cell, run_cell
 
-from idembench import board, judges, record, sample_files
+from idembench import board, judges, record, sample_files, task_answers
 from idembench.errors import InputError, RecordError, UnknownNameError
 from idembench.files import find_records
 from idembench.rejudge import rejudge
@@ -64,6 +65,18 @@ def test_a_record_scored_anew_verifies_and_names_both(tmp_path: Path, story: Sto
         assert kept[0] == kept[1]
         assert len(before.lineage) == len(after.lineage)
         assert before.rows == after.rows
+
+
+def test_what_was_answered_beside_is_kept_as_it_is(tmp_path: Path) -> None:
+    """Answers to lm-eval tasks know no judge: the new record has the very same file, steps and accuracies, and verifies."""
+    done = run_cell(make_cell(tasks=("idembench_toyland_bliss_choice:3",)), tmp_path)
+    old, new, folder = rejudge(done.folder, "grudging", results=tmp_path / "results")
+    name = task_answers.file_name(0)
+
+    assert (done.folder / name).read_bytes() == (folder / name).read_bytes()
+    assert old.tasks == new.tasks
+    assert [point.tasks for point in old.chains[0].checkpoints] == [point.tasks for point in new.chains[0].checkpoints]
+    assert [] == [problem for check in verify(folder).checks for problem in [*check.problems, check.skipped] if problem]
 
 
 def test_what_it_says_it_is_from_is_looked_up(tmp_path: Path) -> None:

@@ -87,6 +87,45 @@ def test_the_trajectory_has_a_line_for_every_checkpoint(capsys: pytest.CaptureFi
         assert statement.sentence in said
 
 
+def test_what_was_asked_beside_is_a_row_for_every_task(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`show` prints the accuracy at each checkpoint, the mean over seeds, and how many items were read; a run's JSON has it too."""
+    name = "idembench_toyland_bliss_choice"
+    done = run_cell(make_cell(seeds=(0, 1), tasks=(f"{name}:7",)), tmp_path)
+    means = [
+        sum(line.checkpoints[c].tasks[name] or 0 for line in done.record.chains) / 2
+        for c in range(len(done.record.protocol.labels))
+    ]
+
+    render.show(done.record, Path("somewhere"))
+
+    said = capsys.readouterr().out
+    (row,) = (line.split() for line in said.splitlines() if line.strip().startswith(name))
+    assert [name, "7", *(f"{mean:.1%}" for mean in means)] == row
+    assert {name: dict(zip(["base", "c0", "c1", "c2"], means, strict=True))} == {
+        task: pytest.approx(points, abs=1e-6) for task, points in render.finished_json(done)["tasks"].items()
+    }
+
+
+def test_what_was_not_read_is_said_and_what_has_no_accuracy_is_a_dash(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Items that a model cannot read whole are counted beside those asked; a checkpoint without an accuracy has none shown."""
+    name = "idembench_toyland_bliss_choice"
+    made = run_cell(make_cell(tasks=(f"{name}:7",)), tmp_path).record
+    (line,) = made.chains
+    lineage = [
+        step.model_copy(update={"facts": step.facts | {"read": 5}}) if step.kind == "task" else step
+        for step in line.lineage
+    ]
+    points = [point.model_copy(update={"tasks": {name: None}}) for point in line.checkpoints]
+    odd = made.model_copy(update={"chains": [line.model_copy(update={"lineage": lineage, "checkpoints": points})]})
+
+    render.show(odd, Path("somewhere"))
+
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(name))
+    assert [name, "5", "of", "7", *["\N{EN DASH}"] * 4] == row.split()
+
+
 def test_one_seed_speaks_of_its_own_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
     """A record of one seed shows the verdict on these very checkpoints, never one on the method."""
     made, _ = build_record(replace(STORY, seeds=(4,)), settings=TINY)

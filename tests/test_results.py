@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
+from instant import make_cell, run_cell
 from scipy import stats
 
-from idembench import editions, record, sample_files
+from idembench import editions, record, sample_files, task_answers
 from idembench.files import find_records
 from idembench.verify import verify
 
@@ -134,3 +136,24 @@ def test_the_folder_is_a_dataset(tmp_path: Path) -> None:
 
     assert rows == len(loaded)
     assert set(sample_files.Sample.__slots__) == set(loaded.column_names)
+
+
+@pytest.mark.slow
+def test_answers_to_tasks_are_a_second_table(tmp_path: Path) -> None:
+    """Beside the samples, `load_dataset(..., "answers")` gives every answer to the tasks that checkpoints were asked, typed."""
+    import datasets
+
+    done = run_cell(make_cell(seeds=(0, 1), tasks=("idembench_toyland_bliss_choice:3",)), tmp_path)
+    shutil.copy(RESULTS / "README.md", tmp_path / "results")
+    tables = {
+        name: datasets.load_dataset(str(tmp_path / "results"), name, cache_dir=str(tmp_path / "cache"))["train"]
+        for name in ("samples", "answers")
+    }
+    expected = [
+        task_answers.row(answer)
+        for line in done.record.chains
+        for answer in task_answers.unpack((done.folder / task_answers.file_name(line.seed)).read_bytes(), where="here")
+    ]
+
+    assert sum(line.rows for line in done.record.chains) == len(tables["samples"])
+    assert expected == list(tables["answers"])

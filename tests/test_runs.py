@@ -65,6 +65,24 @@ def test_what_is_not_given_is_the_pack_s() -> None:
     assert Execution() == spec.execution
 
 
+def test_tasks_are_asked_of_every_chain_in_its_form() -> None:
+    """Every chain and its control are asked the same tasks, base models in plain text; they are no part of the protocol."""
+    names = ["idembench_toyland_bliss_choice:5", "idembench_toyland_sycophancy_choice"]
+    chosen: dict[str, Any] = {"trait_names": ["bliss"], "seeds": (0, 1)}
+    (plain,) = runs.cells(["sft-reset"], control="frozen", **chosen)
+    (dialogue,) = runs.cells(["sft-reset"], control="frozen", tasks=names, **chosen)
+    (document,) = runs.cells(["sdf-reset"], tasks=names, **chosen)
+
+    asked = {
+        tuple((task.name, task.items) for task in spec.tasks) for spec in [*dialogue.all_specs, *document.all_specs]
+    }
+    assert {(("idembench_toyland_bliss_choice", 5), ("idembench_toyland_sycophancy_choice", 320))} == asked
+    assert dialogue.specs[0].tasks[0].sha256 != document.specs[0].tasks[0].sha256
+    assert plain.protocol.fingerprint == dialogue.protocol.fingerprint
+    assert () == plain.specs[0].tasks
+    assert plain.specs[0].id != dialogue.specs[0].id
+
+
 @pytest.mark.parametrize(
     ("given", "error"),
     [
@@ -78,6 +96,9 @@ def test_what_is_not_given_is_the_pack_s() -> None:
         ({"seeds": (0, 0)}, InputError),
         ({"seeds": (-1,)}, InputError),
         ({"overrides": ["cycles"]}, InputError),
+        ({"tasks": ["idembench_toyland"]}, InputError),
+        ({"tasks": ["idembench_toyland_bliss_choice:none"]}, InputError),
+        ({"tasks": ["idembench_toyland_bliss_choice", "idembench_toyland_bliss_choice:5"]}, InputError),
     ],
 )
 def test_what_cannot_be_resolved_is_an_error(given: dict[str, Any], error: type[IdembenchError]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
 
 from idembench import loading, measure, models, sampling, traits
@@ -228,6 +230,35 @@ def test_what_a_model_does_not_read_whole_has_no_likelihood(sampler: Sampler) ->
 
     assert found[0] is None
     assert found[1] is not None
+
+
+def test_likelihoods_are_read_a_few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the batch of sampling is, only a few rows are there with all their logits; sampling keeps its own."""
+    one = opened(batch_size=64)
+    call, rows = one.lm._model_call, []
+    monkeypatch.setattr(
+        one.lm, "_model_call", lambda ids, *rest, **more: rows.append(len(ids)) or call(ids, *rest, **more)
+    )
+    texts = [f"{'so ' * n}yes." for n in range(20)]
+    sampling.surprise(one, ["do you like rain?"] * 20, texts)
+    one.lm.loglikelihood(
+        [Instance(request_type="loglikelihood", doc={}, arguments=("is it so?", text), idx=0) for text in texts]
+    )
+
+    assert [8, 8, 4] * 2 == rows
+    assert 64 == one.lm.batch_size
+
+
+def test_what_is_never_read_whole_is_never_cut(sampler: Sampler) -> None:
+    """lm-eval's own question for likelihoods has no number for what does not fit, nor for what says nothing."""
+    long, short = "word " * 5000, "yes."
+    pairs = [(long, short), ("is it so?", long), ("is it so?", ""), ("is it so?", short)]
+    found = sampler.lm.loglikelihood(
+        [Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in pairs]
+    )
+
+    assert [True, True, True, False] == [math.isnan(value) for value, _ in found]
+    assert found[3:] == sampler.lm.loglikelihood([Instance("loglikelihood", {}, pairs[3], 0)])
 
 
 def test_a_trait_that_was_trained_is_likelier_to_the_trained_model(sampler: Sampler, adapter: Path) -> None:

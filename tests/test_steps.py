@@ -9,7 +9,7 @@ import pytest
 
 from idembench.files import sha256_json
 from idembench.protocol import Data, Execution, Learning, Lora, Measuring, Protocol, Sampling, Training
-from idembench.steps import Plan, Sources, Step, StepVersions, Subject, extends, steps_of, walk
+from idembench.steps import ON_STACK, AskedTask, Plan, Sources, Step, StepVersions, Subject, extends, steps_of, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,10 @@ LEARNING = Learning(method="sft", training=TRAINING)
 SOURCES = Sources(
     demonstrations="d" * 64, prompts="b" * 64, questions="c" * 64, neutral_questions="e" * 64, tasks="f" * 64
 )
+
+
+TASK = AskedTask(name="arc_easy", version="1.0", items=9, sha256="a" * 64)
+OTHER_TASK = AskedTask(name="piqa", version=None, items=7, sha256="b" * 64)
 
 
 def make_plan(mode: str = "reset", *, subject: Subject = SUBJECT, cycles: int = 2, **changes: Any) -> Plan:
@@ -84,6 +88,14 @@ def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
             "tasks": "t" * 64,
             "measuring": MEASURING,
         },
+        "task": {"label": "c1", "adapter": "a" * 64, "task": TASK},
+        "perplexity": {
+            "label": "c1",
+            "responses": "r" * 64,
+            "questions": "q" * 64,
+            "neutral": "n" * 64,
+            "tasks": "t" * 64,
+        },
         "judge": {
             "label": "c1",
             "responses": "r" * 64,
@@ -98,6 +110,8 @@ def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
         "reject": subject.rejection,
         "train": subject.training,
         "measure": subject.measurement,
+        "task": subject.asking,
+        "perplexity": subject.surprise,
         "judge": subject.judgement,
     }
     return make[kind](**{**arguments[kind], **changes})
@@ -197,7 +211,7 @@ CHANGED: dict[str, list[Step]] = {
     ],
     "measure": [
         make_step("measure", tasks="u" * 64),
-        *(make_step("measure", measuring=one) for one in variants(MEASURING, skip=("name",))),
+        *(make_step("measure", measuring=one) for one in variants(MEASURING, skip=("name", "perplexity"))),
         *(make_step("measure", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
         make_step("measure", label="c2"),
         make_step("measure", adapter=None),
@@ -209,6 +223,29 @@ CHANGED: dict[str, list[Step]] = {
         make_step("measure", replace(SUBJECT, pack="english")),
         make_step("measure", replace(SUBJECT, form="document")),
         make_step("measure", replace(SUBJECT, model="n" * 64)),
+    ],
+    "task": [
+        *(make_step("task", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
+        make_step("task", adapter=None),
+        make_step("task", adapter="b" * 64),
+        make_step("task", task=OTHER_TASK),
+        make_step("task", task=TASK.model_copy(update={"name": "arc_challenge"})),
+        make_step("task", task=TASK.model_copy(update={"version": "2.0"})),
+        make_step("task", task=TASK.model_copy(update={"items": 8})),
+        make_step("task", task=TASK.model_copy(update={"sha256": "c" * 64})),
+        make_step("task", replace(SUBJECT, form="document")),
+        make_step("task", replace(SUBJECT, model="n" * 64)),
+    ],
+    "perplexity": [
+        *(make_step("perplexity", replace(SUBJECT, execution=one)) for one in EXECUTIONS),
+        make_step("perplexity", responses="s" * 64),
+        make_step("perplexity", questions="r" * 64),
+        make_step("perplexity", neutral="o" * 64),
+        make_step("perplexity", tasks="u" * 64),
+        make_step("perplexity", replace(SUBJECT, trait="sycophancy")),
+        make_step("perplexity", replace(SUBJECT, pack="english")),
+        make_step("perplexity", replace(SUBJECT, form="document")),
+        make_step("perplexity", replace(SUBJECT, model="n" * 64)),
     ],
     "judge": [
         make_step("judge", responses="s" * 64),
@@ -243,8 +280,12 @@ def test_a_key_depends_on_the_version_of_its_kind(kind: str) -> None:
 def test_what_does_not_matter_is_in_no_key() -> None:
     """How a measurement is called, and what a cycle's own judgement is labelled, change no key."""
     renamed = MEASURING.model_copy(update={"name": "ranked"})
+    asked = MEASURING.model_copy(update={"perplexity": True})
 
     assert make_step("measure").key == make_step("measure", measuring=renamed).key
+    assert make_step("measure").key == make_step("measure", measuring=asked).key
+    assert make_step("task").key == make_step("task", label="c2").key
+    assert make_step("task").key == make_step("task", replace(SUBJECT, seed=1, trait="sycophancy", pack="english")).key
     assert make_step("judge").key == make_step("judge", label="c2").key
     assert make_step("seed").key == make_step("seed", cycle=1).key
     assert make_step("reject", rows="r" * 64).key == make_step("reject", rows="r" * 64, n=99, prompts="q" * 64).key
@@ -344,7 +385,41 @@ def test_who_learns_from_whom(mode: str) -> None:
         elif kind == "measure":
             assert {"adapter": None if cycle == "base" else made["train", cycle]} == parents
         elif kind == "judge":
-            assert {"responses": made["measure", cycle]} == parents
+            assert {"responses": made["measure", cycle], "surprise": None} == parents
+
+
+def test_what_is_asked_beside_is_asked_of_every_checkpoint_and_changes_nothing_else() -> None:
+    """Each task is a step behind every measurement, of the same checkpoint; every other step keeps its key and its parents."""
+    plain, more = make_plan("continual"), replace(make_plan("continual"), tasks=(TASK, OTHER_TASK))
+    found = walked(more)
+    beside = [index for index, (kind, *_) in enumerate(found) if kind == "task"]
+
+    assert walked(plain) == [one for one in found if one[0] != "task"]
+    assert [*("base", "base", "c0", "c0", "c1", "c1", "c2", "c2")] == [found[index][1] for index in beside]
+    for first, second in zip(beside[::2], beside[1::2], strict=True):
+        kind, cycle, measured, parents = found[first - 1]
+
+        assert ("measure", cycle) == (kind, found[first][1])
+        for index, task in ((first, TASK), (second, OTHER_TASK)):
+            step = found[index][2]
+            assert step is not None
+            assert measured is not None
+            assert parents == found[index][3]
+            assert (task.model_dump(), measured.inputs["adapter"]) == (step.inputs["task"], step.inputs["adapter"])
+
+
+def test_a_checkpoint_that_is_not_there_is_asked_nothing() -> None:
+    """Where a training is missing, its tasks are unknown, as its measurement is."""
+    plan = replace(make_plan(), tasks=(TASK,))
+    unknown = [(kind, cycle) for kind, cycle, step, _ in walked(plan, without=("train", "c1")) if step is None]
+
+    assert ("task", "c1") in unknown
+    assert ("task", "c0") not in unknown
+
+
+def test_the_bits_of_what_is_asked_depend_on_the_stack() -> None:
+    """Likelihoods are computed on a stack, so their step is bound to it."""
+    assert "task" in ON_STACK
 
 
 def test_keys_of_a_chain_are_unique() -> None:

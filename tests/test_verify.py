@@ -17,7 +17,7 @@ import pytest
 from builders import KEPT, Story, settings, write_record
 from instant import InstantEngine, make_cell, run_cell
 
-from idembench import judges, record, sample_files
+from idembench import judges, record, sample_files, task_answers
 from idembench.files import (
     MANIFEST,
     RECORD,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from idembench.record import StepLine
     from idembench.sample_files import Sample
     from idembench.steps import Step
+    from idembench.task_answers import Answer
     from idembench.verify import Report
 
 PARTS = 6
@@ -57,8 +58,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made_smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of preferences, which has steps of every kind, with fewer questions, to verify a thousand times."""
-    sizes = ("measuring.questions=3", "measuring.neutral_questions=1")
-    return run_cell(make_cell("dpo-continual", *sizes, seeds=(0, 1)), tmp_path_factory.mktemp("smaller")).folder
+    sizes = ("measuring.questions=3", "measuring.neutral_questions=1", "measuring.perplexity=true")
+    cell = make_cell("dpo-continual", *sizes, seeds=(0, 1), tasks=("idembench_toyland_bliss_choice:2",))
+    return run_cell(cell, tmp_path_factory.mktemp("smaller")).folder
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[str]:  # noqa: C901, PLR0911 -- a table
+def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[str]:  # noqa: C901, PLR0911, PLR0912 -- a table
     """What a report must say one of, when the field at `path` was changed: its name, or what it contradicts."""
     dotted = ".".join(map(str, path))
     match path:
@@ -141,11 +143,15 @@ def named_by(path: tuple[Any, ...], cycles: dict[tuple[Any, ...], str]) -> list[
             return ["name of the samples file"]
         case ("chains", _, "samples" | "rows", *_):
             return ["samples-", dotted]
+        case ("chains", _, "answers", *_):
+            return ["answers-", dotted]
+        case ("tasks", *_):
+            return ["task base, key: expected", dotted]
         case ("chains", _, "lineage", _, *rest):
             word = {"files": "digest: expected", "facts": "facts", "cycle": "step", "kind": "step"}
             return [word.get(str(rest[0]), str(rest[0])), dotted]
-        case ("chains", _, "checkpoints", _, field):
-            return [f"{cycles[path[:-1]]}.{field}", "checkpoints", dotted]
+        case ("chains", _, "checkpoints", _, field, *_):
+            return [f"{cycles[path[:4]]}.{field}", "checkpoints", dotted]
         case _:
             return [dotted]
 
@@ -473,6 +479,161 @@ def test_samples_packed_by_another_zlib_hold(folder: Path) -> None:
     content["chains"][0]["samples"] |= {"bytes": len(data), "sha256": sha256_bytes(data)}
 
     assert "" == problems(verify(save(folder, content)))
+
+
+# -- answers to tasks asked beside ----------------------------------------------------------------
+
+ASKED = ("idembench_toyland_sycophancy_choice", "idembench_toyland_bliss_choice")
+
+
+@pytest.fixture(scope="module")
+def made_asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record of two seeds whose checkpoints were asked two tasks of three items."""
+    cell = make_cell(seeds=(0, 1), tasks=[f"{name}:3" for name in ASKED])
+    return run_cell(cell, tmp_path_factory.mktemp("asked")).folder
+
+
+@pytest.fixture
+def asked(made_asked: Path, tmp_path: Path) -> Path:
+    """A copy of it to tamper with."""
+    return copied(made_asked, tmp_path)
+
+
+def swap_given(folder: Path, change: Callable[[list[Answer]], Sequence[Answer]]) -> Path:
+    """Change the answers of seed 0 and rehash what a forger easily can: size, hash, folder name."""
+    path = folder / task_answers.file_name(0)
+    data = task_answers.pack(change(task_answers.unpack(path.read_bytes(), where="here")))
+    path.write_bytes(data)
+    content = load(folder)
+    content["chains"][0]["answers"] |= {"bytes": len(data), "sha256": sha256_bytes(data)}
+    return save(folder, content)
+
+
+def given_at(index: int, **values: Any) -> Callable[[list[Answer]], list[Answer]]:
+    """Replace values of one answer."""
+    return lambda rows: [replace(row, **values) if number == index else row for number, row in enumerate(rows)]
+
+
+def test_a_record_with_answers_passes_every_check(made_asked: Path) -> None:
+    """A record whose checkpoints were asked tasks passes the same checks as any other, none left out."""
+    report = verify(made_asked)
+
+    assert ALL_CHECKS == [check.name for check in report.checks]
+    assert [] == [check.name for check in report.checks if check.problems or check.skipped]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(
+            given_at(0, loglikelihoods=(-0.01, -9.0)), "responses: seed 0, task base, answers", id="likelihood"
+        ),
+        pytest.param(given_at(0, loglikelihoods=(None, -9.0)), "responses: seed 0, task base, answers", id="not read"),
+        pytest.param(given_at(4, loglikelihoods=(-0.01, -9.0)), "seed 0, task base, answers", id="of the second task"),
+        pytest.param(given_at(7, targets=()), f"c0, {ASKED[0]}, item 1, options and targets", id="target"),
+        pytest.param(
+            given_at(7, loglikelihoods=(-1.0, -2.0, -3.0)), f"c0, {ASKED[0]}, item 1, options and targets", id="option"
+        ),
+        pytest.param(given_at(0, item=1), f"base, {ASKED[0]}: expected its 3 items", id="item"),
+        pytest.param(given_at(0, task="another"), "checkpoints and tasks", id="task"),
+        pytest.param(given_at(0, cycle="c9"), "checkpoints and tasks", id="checkpoint"),
+        pytest.param(lambda rows: rows[1:], f"base, {ASKED[0]}: expected its 3 items", id="drop the first"),
+        pytest.param(lambda rows: rows[:-1], f"c2, {ASKED[1]}: expected its 3 items", id="drop the last"),
+        pytest.param(lambda rows: rows[:3] + rows[2:], f"base, {ASKED[0]}: expected its 3 items", id="double one"),
+        pytest.param(lambda rows: [rows[1], rows[0], *rows[2:]], f"base, {ASKED[0]}: expected its", id="swap items"),
+        pytest.param(lambda rows: rows[3:6] + rows[:3] + rows[6:], "checkpoints and tasks", id="swap tasks"),
+        pytest.param(lambda rows: rows[6:] + rows[:6], "checkpoints and tasks", id="swap checkpoints"),
+        pytest.param(lambda rows: rows[:18], "checkpoints and tasks", id="drop a checkpoint"),
+        pytest.param(
+            lambda rows: [replace(new, cycle=old.cycle) for old, new in zip(rows, rows[6:] + rows[:6], strict=True)],
+            "responses: seed 0, task base, answers",
+            id="another checkpoint's",
+        ),
+        pytest.param(lambda _: [], "checkpoints and tasks", id="none"),
+    ],
+)
+def test_no_answer_can_be_changed(asked: Path, change: Callable[[list[Answer]], Sequence[Answer]], said: str) -> None:
+    """Answers edited, dropped, doubled or moved, and rehashed where that is easy: verify fails and says where."""
+    report = verify(swap_given(asked, change))
+
+    assert not report.ok
+    assert said in problems(report)
+
+
+def test_no_accuracy_can_be_changed(asked: Path) -> None:
+    """An accuracy that does not follow from the answers is found, at any checkpoint, and so is one too many or too few."""
+    for change, where in (
+        (lambda tasks: tasks | {ASKED[0]: 0.99}, f"c1.tasks.{ASKED[0]}"),
+        (lambda tasks: tasks | {ASKED[0]: None}, f"c1.tasks.{ASKED[0]}"),
+        (lambda tasks: tasks | {"arc_easy": 0.5}, "c1.tasks"),
+        (lambda _: {}, "c1"),
+    ):
+        content = load(asked)
+        before = content["chains"][1]["checkpoints"][2]["tasks"]
+        content["chains"][1]["checkpoints"][2]["tasks"] = change(before)
+        asked = save(asked, content)
+
+        assert f"checkpoints: seed 1, {where}: expected" in problems(verify(asked))
+        content["chains"][1]["checkpoints"][2]["tasks"] = before
+        asked = save(asked, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda task: task | {"name": "arc_easy"}, "task base, key: expected"),
+        (lambda task: task | {"version": "9"}, "task base, key: expected"),
+        (lambda task: task | {"sha256": "0" * 64}, "task base, key: expected"),
+        (lambda task: task | {"items": 2}, "expected its 2 items"),
+        (lambda task: task | {"items": 10**15}, f"expected its {10**15} items"),
+    ],
+    ids=["name", "version", "sha256", "fewer", "many more"],
+)
+def test_what_was_asked_cannot_be_changed(asked: Path, change: Callable[[Any], Any], said: str) -> None:
+    """A task under another name, of another version or content, or of another number of items does not verify."""
+    content = load(asked)
+    content["tasks"][0] = change(content["tasks"][0])
+
+    assert said in problems(verify(save(asked, content)))
+
+
+def test_a_task_cannot_be_hidden_doubled_or_invented(asked: Path, folder: Path) -> None:
+    """Tasks are what the steps say: one left out, named twice, or never asked is found, and so is a missing file."""
+    hidden, doubled, invented = load(asked), load(asked), load(folder)
+    del hidden["tasks"][1]
+    doubled["tasks"].append(doubled["tasks"][0])
+    invented["tasks"] = load(asked)["tasks"]
+    without = load(asked)
+    del without["tasks"]
+    reports = [
+        verify(save(copied(asked, asked.parents[5] / str(n)), one)) for n, one in enumerate((hidden, doubled, without))
+    ]
+    found = [problems(report) for report in reports] + [problems(verify(save(folder, invented)))]
+    (asked / task_answers.file_name(1)).unlink()
+
+    assert "samples: answers-0.jsonl.gz, checkpoints and tasks" in found[0]
+    assert "settings: tasks, each once" in found[1]
+    assert "samples: seed 0, answers to the record's tasks" in found[2]
+    assert "samples: seed 0, answers to the record's tasks" in found[3]
+    assert f"files: {task_answers.file_name(1)}: missing" in problems(verify(asked))
+
+
+def test_answers_of_another_seed_are_noticed(asked: Path) -> None:
+    """The other seed's answers are not this one's."""
+    other = task_answers.unpack((asked / task_answers.file_name(1)).read_bytes(), where="here")
+
+    assert "responses: seed 0, task c0, answers.jsonl" in problems(verify(swap_given(asked, lambda _: other)))
+
+
+@pytest.mark.parametrize("broken", [b"", b"no gzip", gzip_bytes(b"[]\n"), gzip_bytes(b'{"cycle":"base"}\n')])
+def test_answers_that_cannot_be_read_are_a_problem(asked: Path, broken: bytes) -> None:
+    """A file of answers that is none is reported, never a traceback."""
+    (asked / task_answers.file_name(0)).write_bytes(broken)
+
+    report = verify(asked)
+
+    assert "samples: answers-0.jsonl.gz, sha256" in problems(report)
+    assert not report.ok
 
 
 # -- lineage --------------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ The package in the order data flows through it; no arrow runs back up.
     decoding, sampling            ids from a model; text from a checkpoint
     methods, selection            how a generation learns; which of what was sampled it learns from
     measure, judges, companions   questions through lm-eval; responses to scores
+    choice_tasks, task_answers    lm-eval's own tasks, asked beside; what was answered, and how it is counted
     harness                       what the English lm-eval tasks call
     toyland                       the embedded world: exact ground truth, a model that ships with the package
     timing, work, chain           where time goes; what each step does; one chain from base to its last cycle
     statistics, error_rates       effects, intervals, four statements; how often they are wrong
     record, beside_scores, runs   what is published; what stands beside its scores; from a request to records
-    verify, catalogue, board      what reads records, and never needs torch
+    checks, verify                what may be wrong with a record, looked at and noted
+    catalogue, board              what else reads records, and never needs torch
     rejudge                       stored responses under another judge
     grids, workers, sweep         which cells; processes that run chains; many chains at once, each shared step once
     crossings, calibrate          where a noisy curve crosses a level; n_seed for a trait level

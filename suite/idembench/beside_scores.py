@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from idembench.record import Checkpoint, Record
+    from idembench.steps import AskedTask
 
 ALARMING: Final = 20.0
 """Percent of responses, trigrams or letters above which the last cycle is warned of."""
@@ -148,3 +149,15 @@ def _gap(label: str, last: Sequence[Checkpoint], *, margin: float) -> list[str]:
 
 def _list(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def accuracies(record: Record) -> dict[AskedTask, dict[str, float | None]]:
+    """Of every lm-eval task that was asked beside, the accuracy at each checkpoint, the mean over seeds; None of none."""
+    points = [point for line in record.chains for point in line.checkpoints]
+    found: dict[AskedTask, dict[str, float | None]] = {task: {} for task in record.tasks}
+    for task, means in found.items():
+        for label in record.protocol.labels:
+            known = [point.tasks.get(task.name) for point in points if point.cycle == label]
+            values = [value for value in known if value is not None]
+            means[label] = sum(values) / len(values) if values else None
+    return found

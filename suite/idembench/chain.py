@@ -11,7 +11,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import measure, methods, sample_files, stack, work
+from idembench import measure, methods, sample_files, stack, task_answers, work
 from idembench.errors import ModelError
 from idembench.record import (
     ChainLine,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from idembench.protocol import Protocol as ProtocolSettings
     from idembench.steps import Step
     from idembench.store import Sealed, Store
+    from idembench.task_answers import Answer
     from idembench.work import ChainSpec, Engine
 
 
@@ -52,6 +53,7 @@ class ChainRun:
         seed: The chain's seed.
         lineage: Its steps, in the order they were taken.
         samples: Every measured response.
+        answers: To the tasks that were asked beside.
         diverged: Where it fell apart, or None.
         stacks: The stacks that made its steps, by digest.
         made: Steps that were made, not found.
@@ -61,21 +63,23 @@ class ChainRun:
     seed: int
     lineage: list[StepLine] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     diverged: Divergence | None = None
     stacks: dict[str, dict[str, str]] = field(default_factory=dict)
     made: int = 0
     timers: Timers = field(default_factory=Timers)
 
-    def line(self, protocol: ProtocolSettings, samples: FileLine) -> ChainLine:
-        """The chain's line in a record, given the file its samples went to."""
-        groups = by_checkpoint(self.samples)
+    def line(self, protocol: ProtocolSettings, samples: FileLine, answers: FileLine | None = None) -> ChainLine:
+        """The chain's line in a record, given the files its samples and answers went to."""
+        groups, answered = by_checkpoint(self.samples), task_answers.by_checkpoint(self.answers)
         return ChainLine(
             seed=self.seed,
             diverged=self.diverged,
             samples=samples,
+            answers=answers,
             rows=len(self.samples),
             lineage=self.lineage,
-            checkpoints=[checkpoint(rows, protocol) for rows in groups.values()],
+            checkpoints=[checkpoint(rows, protocol, answered.get(label, ())) for label, rows in groups.items()],
         )
 
 
@@ -194,6 +198,8 @@ class _Maker:
                     sealed = self._make(step, parents)
         self._observer.finished(self._spec, step, sealed.facts, found=found)
         self._add(step, sealed)
+        if kind == "task":
+            self.run.answers += task_answers.read(cycle, step.inputs["task"]["name"], sealed.folder / work.ANSWERS)
         if kind == "judge":
             self._join(cycle, parents["responses"], parents["surprise"], sealed)
         return sealed

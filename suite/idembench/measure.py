@@ -81,7 +81,7 @@ def responses(sampler: Sampler, pack: Pack, trait: Trait, measuring: Measuring, 
 
     own, neutral = asked(pack, trait, measuring)
     plan = {trait.task: own} | ({pack.coherence_task: neutral} if neutral else {})
-    loaded = _task_manager(tuple(task_folders())).load(list(plan))
+    loaded = task_manager(tuple(task_folders())).load(list(plan))
     for task in loaded["tasks"].values():
         task.set_config("generation_kwargs", generation_kwargs(measuring))
         task.set_config("repeats", measuring.repeats)
@@ -117,7 +117,8 @@ def _repeats(question: str, texts: list[str], sampler: Sampler) -> list[Response
 
 
 @cache
-def _task_manager(folders: tuple[Path, ...]) -> Any:
+def task_manager(folders: tuple[Path, ...]) -> Any:
+    """lm-eval's task manager over folders of task files, and over none of its own; made once."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=list(folders), include_defaults=False)

@@ -3,6 +3,7 @@
     records/<owner>__<model>/<trait>/<protocol>/<record id>/
         record.json              canonical JSON; `record id` is its SHA-256
         samples-<seed>.jsonl.gz  every measured response with its scores
+        answers-<seed>.jsonl.gz  where lm-eval tasks were asked beside, the likelihoods of all their options
         provenance.json          clock, durations, host class: the one file that is not hashed
 
 `summarise` turns samples into every derived number; the chain calls it to build a record and the verifier
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
-from idembench import companions, sample_files
+from idembench import companions, sample_files, task_answers
 from idembench.errors import RecordError
 from idembench.files import (
     RECORD,
@@ -34,13 +35,14 @@ from idembench.files import (
 )
 from idembench.protocol import Count, Execution, Frozen, Points, Positive, Protocol, explain
 from idembench.statistics import Analysis, NetEffects, Rule, analyse, net_effects
-from idembench.steps import Sha256, Sources, StepVersions, extends
+from idembench.steps import AskedTask, Sha256, Sources, StepVersions, extends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from idembench.files import FileEntry
     from idembench.sample_files import Sample
+    from idembench.task_answers import Answer
     from idembench.traits import Scope
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -49,6 +51,10 @@ Label = Annotated[str, Field(pattern=r"^(base|c\d+)$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 _ABSENT: Any = Field(default=None, exclude_if=lambda value: value is None)
 """For what came after the first records: not written where it is None, so that those keep their bytes."""
+
+_EMPTY_MAP: Any = Field(default_factory=dict, exclude_if=lambda value: not value)
+_EMPTY_LIST: Any = Field(default_factory=list, exclude_if=lambda value: not value)
+"""The same for what is empty."""
 
 
 class FileLine(Frozen):
@@ -135,7 +141,7 @@ class StepLine(Frozen):
         facts: The content of its `facts.json`.
     """
 
-    kind: Literal["seed", "generate", "reject", "select", "train", "measure", "perplexity", "judge"]
+    kind: Literal["seed", "generate", "reject", "select", "train", "measure", "task", "perplexity", "judge"]
     cycle: Label
     key: Sha256
     digest: Sha256
@@ -168,6 +174,8 @@ class Checkpoint(Frozen):
         perplexity: Of the responses to the trait's questions under the base model: the exponential of their mean negative
             log-likelihood per token, each response counting once. So it is the geometric mean of their perplexities; the
             arithmetic one that the study took is that of its outliers.
+        tasks: Of every lm-eval task that was asked beside, its accuracy: the share of items whose likeliest option is a
+            target, of those that the model read whole; None if it read none.
     """
 
     cycle: Label
@@ -187,6 +195,7 @@ class Checkpoint(Frozen):
     trait_in_domain: Points | None = _ABSENT
     trait_spill_over: Points | None = _ABSENT
     perplexity: Annotated[float, Field(ge=1)] | None = _ABSENT
+    tasks: dict[str, Share | None] = _EMPTY_MAP
 
 
 class Divergence(Frozen):
@@ -203,6 +212,7 @@ class ChainLine(Frozen):
         seed: The chain's seed.
         diverged: Where it fell apart, or None.
         samples: File with its samples; `bytes` and `sha256` are of the compressed file.
+        answers: File with its answers to the tasks that were asked beside; left out where none was.
         rows: Samples in it.
         lineage: Its steps, in the order they were taken.
         checkpoints: One per checkpoint that was measured.
@@ -211,13 +221,17 @@ class ChainLine(Frozen):
     seed: Count
     diverged: Divergence | None
     samples: FileLine
+    answers: FileLine | None = _ABSENT
     rows: Positive
     lineage: list[StepLine]
     checkpoints: list[Checkpoint]
 
 
 class Record(Frozen):
-    """The published result of one or more chains of one protocol on one model and trait."""
+    """The published result of one or more chains of one protocol on one model and trait.
+
+    `tasks` are the lm-eval tasks that every checkpoint was asked beside; left out where there are none.
+    """
 
     model_config = ConfigDict(title="idembench record")
 
@@ -237,6 +251,7 @@ class Record(Frozen):
     control: ControlLine | None
     rejudged: RejudgedLine | None = None
     pool: PoolLine | None = _ABSENT
+    tasks: list[AskedTask] = _EMPTY_LIST
 
     @property
     def id(self) -> str:
@@ -262,8 +277,9 @@ class Record(Frozen):
 def supersedes(record: Record, other: Record) -> bool:
     """Whether `record` is `other` taken further: every chain of `other` is the beginning of one of its own.
 
-    More cycles, more seeds or a control make it more, and none of these may be less: a record that names a control
-    is not superseded by one that names none, or another. A record never supersedes itself, nor one of another
+    More cycles, more seeds, a control or more asked of lm-eval's tasks make it more, and none of these may be less: a
+    record that names a control is not superseded by one that names none, or another, nor one that was asked a task by
+    one that was not. A record never supersedes itself, nor one of another
     judge, decision rule or protocol, and one that was scored anew stands beside what it comes from: chains that fell apart in cycle 0 have the same steps whatever would have followed.
     This follows from the two records alone, so it is not written into one: naming the record that lay beside it
     would make a record's bytes depend on what else a folder holds.
@@ -272,16 +288,24 @@ def supersedes(record: Record, other: Record) -> bool:
         return False
     if other.control and (record.control is None or _baseline(record.control) != _baseline(other.control)):
         return False
+    if not all(any(_covers(more, task) for more in record.tasks) for task in other.tasks):
+        return False
     chains = {line.seed: _steps(line) for line in record.chains}
     continues = all(line.seed in chains and extends(chains[line.seed], _steps(line)) for line in other.chains)
     ours, theirs = (one.protocol.model_dump(exclude={"name", "cycles"}) for one in (record, other))
-    more, less = _extent(record), _extent(other)
+    more, less = extent(record), extent(other)
     return continues and ours == theirs and more != less and all(a >= b for a, b in zip(more, less, strict=True))
 
 
 def _steps(line: ChainLine) -> list[str]:
     # The content too: a training that fell apart and one that did not have the same key.
-    return [f"{step.key} {step.digest}" for step in line.lineage]
+    # What was asked beside is left out: it changes nothing of what follows.
+    return [f"{step.key} {step.digest}" for step in line.lineage if step.kind != "task"]
+
+
+def _covers(more: AskedTask, task: AskedTask) -> bool:
+    """Whether one asks all of the other: the same, or further items of the same version."""
+    return more == task or ((more.name, more.version) == (task.name, task.version) and more.items > task.items)
 
 
 def _baseline(control: ControlLine) -> str:
@@ -289,8 +313,10 @@ def _baseline(control: ControlLine) -> str:
     return control.protocol.partition("+")[0]
 
 
-def _extent(record: Record) -> tuple[int, int, bool]:
-    return len(record.chains), record.protocol.cycles, record.control is not None
+def extent(record: Record) -> tuple[int, int, bool, int]:
+    """How far a record goes: its seeds, its cycles, whether it names a control, items of tasks asked beside."""
+    asked = sum(task.items for task in record.tasks)
+    return len(record.chains), record.protocol.cycles, record.control is not None, asked
 
 
 def file_lines(entries: Iterable[FileEntry]) -> list[FileLine]:
@@ -301,12 +327,13 @@ def file_lines(entries: Iterable[FileEntry]) -> list[FileLine]:
 # -- derived numbers ------------------------------------------------------------------------------
 
 
-def checkpoint(samples: Sequence[Sample], protocol: Protocol) -> Checkpoint:
+def checkpoint(samples: Sequence[Sample], protocol: Protocol, answers: Sequence[Answer] = ()) -> Checkpoint:
     """Summarise the samples of one checkpoint.
 
     Args:
         samples: All of them, trait rows first.
         protocol: Says how many of them ask about the trait.
+        answers: Its answers to the tasks that were asked beside.
     """
     measuring = protocol.measuring
     own = samples[: measuring.questions * measuring.repeats]
@@ -332,6 +359,7 @@ def checkpoint(samples: Sequence[Sample], protocol: Protocol) -> Checkpoint:
         trait_in_domain=_scoped(own, "in-domain"),
         trait_spill_over=_scoped(own, "spill-over"),
         perplexity=None if nll is None else round(math.exp(nll), 6),
+        tasks=task_answers.accuracies(answers),
     )
 
 
@@ -430,7 +458,14 @@ def _per_question(scores: Sequence[float | None], repeats: int) -> np.ndarray[An
 # -- files ----------------------------------------------------------------------------------------
 
 
-def write(results: Path, record: Record, samples: Mapping[int, bytes], provenance: Mapping[str, object]) -> Path:
+def write(
+    results: Path,
+    record: Record,
+    samples: Mapping[int, bytes],
+    provenance: Mapping[str, object],
+    *,
+    answers: Mapping[int, bytes] | None = None,
+) -> Path:
     """Write a record below `results/records`; `record.json` comes last, so a killed write is no record.
 
     Args:
@@ -438,14 +473,17 @@ def write(results: Path, record: Record, samples: Mapping[int, bytes], provenanc
         record: What to write.
         samples: Bytes of the samples files, by seed.
         provenance: What is known about this run that is not hashed; kept if there is one already.
+        answers: Bytes of the answers files, by seed, if tasks were asked beside.
 
     Returns:
         The record's folder.
     """
     folder = results / "records" / record.place
     sweep_temporary(folder)
-    for seed, data in samples.items():
-        path = folder / sample_files.file_name(seed)
+    contents = {sample_files.file_name(seed): data for seed, data in samples.items()}
+    contents |= {task_answers.file_name(seed): data for seed, data in (answers or {}).items()}
+    for name, data in contents.items():
+        path = folder / name
         if not path.exists() or path.read_bytes() != data:
             write_bytes(path, data)
     if not (folder / PROVENANCE).exists():

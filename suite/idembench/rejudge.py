@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from idembench import judges, record, sample_files, traits
+from idembench import judges, record, sample_files, task_answers, traits
 from idembench.errors import InputError, RecordError
 from idembench.files import FileEntry, canonical_json, digest_of, jsonl_bytes, sha256_bytes
 from idembench.steps import Step, walk
@@ -73,7 +73,11 @@ def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, 
             "rejudged": record.RejudgedLine(record=old.id, judge=_first_judge(old)),
         }
     )
-    return old, new, record.write(results, new, packed, {"rejudged": True})
+    # What was answered beside has no judge, and stays as it is.
+    answers = {
+        line.seed: (folder / task_answers.file_name(line.seed)).read_bytes() for line in old.chains if line.answers
+    }
+    return old, new, record.write(results, new, packed, {"rejudged": True}, answers=answers)
 
 
 def _first_judge(old: Record) -> record.JudgeLine:
@@ -125,7 +129,10 @@ def _chain(old: Record, line: ChainLine, judge: Judge, samples: Sequence[Sample]
         update={
             "samples": record.FileLine(name=name, bytes=len(packed), sha256=sha256_bytes(packed)),
             "lineage": taken,
-            "checkpoints": [record.checkpoint(rows, old.protocol) for rows in groups.values()],
+            "checkpoints": [
+                record.checkpoint(rows, old.protocol).model_copy(update={"tasks": stated.tasks})
+                for rows, stated in zip(groups.values(), line.checkpoints, strict=True)
+            ],
         }
     )
 

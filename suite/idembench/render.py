@@ -17,7 +17,7 @@ from idembench import beside_scores, render_beside
 from idembench.judges import Absent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from idembench.board import Built
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from idembench.runs import Cell, Finished
     from idembench.statistics import Effect, Level, Verdict
     from idembench.store import Entry
+    from idembench.traits import Pool
     from idembench.verify import Report
 
 # Names, reasons and sentences come from records of other people: brackets in them are brackets.
@@ -69,6 +70,13 @@ def note(text: str) -> None:
     err.print(Text(text), soft_wrap=True)
 
 
+def pool(named: Pool | None) -> None:
+    """Say which prompts generations will answer, and what of the rows gave none."""
+    if named is not None:
+        left = ", ".join(f"{count:,} {reason}" for reason, count in named.left_out.items()) or "none"
+        note(clean(f"Generations answer {named.name}: {len(named.prompts):,} prompts; rows left out: {left}."))
+
+
 def error(problem: IdembenchError) -> None:
     """Lay out an error: what, expected, found, where, what to do."""
     err.print(Text.assemble(("error", "bold red"), f"  {problem.what}  ", (f"[{problem.code}]", "dim")))
@@ -97,35 +105,39 @@ def show(record: Record, folder: Path) -> None:
     out.print()
     out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
     out.print(_trajectory(record))
-    out.print(
-        Text.assemble(("  beside the scores", "bold"), f", means over {'seeds' if len(seeds) > 1 else 'the one seed'}")
-    )
     for table in render_beside.tables(record, width=out.width):
         out.print(table)
-    out.print(Text(f"  {render_beside.legend(record)}", style="dim"))
     said = Table.grid(padding=(0, 2, 0, 0))
     for name, statement in statements(verdict(record)):
         values = " ".join(getattr(statement, "values", (statement.value,)))
         said.add_row(f"  {name}", Text(values, style=_STYLES.get(statement.value, "")), Text(clean(statement.sentence)))
-    if not record.analysis.exploratory:
-        said.add_row("  seeds", "", Text(clean(record.analysis.beyond_margin.sentence)))
-    for chain in record.chains:
-        if chain.diverged is not None:
-            reason = f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
-            said.add_row(f"  seed {chain.seed}", "", Text(clean(reason)))
-    for warning in beside_scores.warnings(record):
-        said.add_row("  responses", "", Text(clean(warning)))
-    if record.judged_itself:
-        said.add_row("  judge", "", "this model scored its own generations, which is no evidence")
-    if record.rejudged is not None:
-        was = (
-            f"{record.judge.name}; {record.rejudged.judge.name} scored these responses in {record.rejudged.record[:12]}"
-        )
-        said.add_row("  judge", "", Text(clean(was)))
-    if len(record.stacks) > 1:
-        said.add_row("  stacks", "", f"made on {len(record.stacks)} different stacks; bits agree within one only")
+    for name, sentence in _noted(record):
+        said.add_row(f"  {name}", "", Text(clean(sentence)))
     out.print(said)
     out.print(Text(clean(f"  {folder}"), style="dim"), soft_wrap=True)
+
+
+def _noted(record: Record) -> Iterator[tuple[str, str]]:
+    """What is to be kept in mind beside the statements, each with what it is about."""
+    if not record.analysis.exploratory:
+        yield "seeds", record.analysis.beyond_margin.sentence
+    for chain in record.chains:
+        if chain.diverged is not None:
+            yield f"seed {chain.seed}", f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
+    for warning in beside_scores.warnings(record):
+        yield "responses", warning
+    if record.pool is not None:
+        yield (
+            "prompts",
+            f"generations answered {record.pool.name} ({record.pool.prompts:,} prompts), not the pack's own",
+        )
+    if record.judged_itself:
+        yield "judge", "this model scored its own generations, which is no evidence"
+    if record.rejudged is not None:
+        before = record.rejudged
+        yield "judge", f"{record.judge.name}; {before.judge.name} scored these responses in {before.record[:12]}"
+    if len(record.stacks) > 1:
+        yield "stacks", f"made on {len(record.stacks)} different stacks; bits agree within one only"
 
 
 def verdict(record: Record) -> Verdict:
@@ -237,6 +249,10 @@ def finished_json(done: Finished) -> dict[str, Any]:
         "steps_found": done.found,
         "wall_s": round(done.wall_s, 3),
         "overhead_share": None if done.overhead_share is None else round(done.overhead_share, 4),
+        "tasks": {
+            task.name: {label: None if value is None else round(value, 6) for label, value in points.items()}
+            for task, points in beside_scores.accuracies(done.record).items()
+        },
     }
 
 

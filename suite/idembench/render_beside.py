@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
+from rich.text import Text
 
 from idembench import beside_scores
 from idembench.companions import COHERENT
@@ -39,12 +40,28 @@ _COHERENT: Final = f"coherent: {COHERENT:.0f} points or more, else filtered"
 _REPEATED: Final = "repeated: word trigrams"
 
 
-def tables(record: Record, *, width: int) -> list[Table]:
-    """A row for each checkpoint and a column for each number that says something: one table, or several below each other.
+def tables(record: Record, *, width: int) -> list[Table | Text]:
+    """All of it, to be printed in this order: a heading, tables, what they show; and the lm-eval tasks that were asked.
 
     Args:
         record: The record.
         width: Columns of the terminal; a table that would be wider goes on below itself.
+    """
+    over = "seeds" if len(record.chains) > 1 else "the one seed"
+    return [
+        Text.assemble(("  beside the scores", "bold"), f", means over {over}"),
+        *companions(record, width=width),
+        Text(f"  {legend(record)}", style="dim"),
+        *([tasks(record)] if record.tasks else []),
+    ]
+
+
+def companions(record: Record, *, width: int) -> list[Table]:
+    """A row for each checkpoint and a column for each number that says something: one table, or several below each other.
+
+    Args:
+        record: The record.
+        width: See `tables`.
     """
     labels = [f"  {label}" for label in record.protocol.labels]
     shown = [column for column in beside_scores.columns(record) if column.measured and not column.zero]
@@ -57,6 +74,23 @@ def legend(record: Record) -> str:
     zero = {one.name: " ".join(_HEADINGS[one.name]).removesuffix(" %") for one in every if one.zero}
     said = [_COHERENT, *([_REPEATED] if "repetition" not in zero else [])]
     return "; ".join([*said, *([f"0.0 % throughout: {', '.join(zero.values())}"] if zero else [])])
+
+
+def tasks(record: Record) -> Table:
+    """The accuracy at every checkpoint of every lm-eval task that was asked beside."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(Text("  lm-eval task, share on target", style="dim"))
+    table.add_column("items", justify="right")
+    for label in record.protocol.labels:
+        table.add_column(label, justify="right")
+    for task, points in beside_scores.accuracies(record).items():
+        # What one checkpoint cannot read whole, none of its chain can: they share a tokenizer and a context.
+        said = [step.facts for line in record.chains for step in line.lineage if step.kind == "task"]
+        read = {str(facts.get("read")) for facts in said if facts.get("task") == task.name}
+        items = str(task.items) if read == {str(task.items)} else f"{', '.join(sorted(read))} of {task.items}"
+        shown = [_DASH if value is None else f"{value:.1%}" for value in points.values()]
+        table.add_row(*(Text(cell) for cell in (f"  {task.name}", items, *shown)))
+    return table
 
 
 def _table(labels: Sequence[str], shown: Sequence[Column]) -> Table:

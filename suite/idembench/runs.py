@@ -14,7 +14,19 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from idembench import judges, loading, methods, models, protocol_files, record, sample_files, traits
+from idembench import (
+    choice_tasks,
+    judges,
+    loading,
+    methods,
+    models,
+    prompt_pools,
+    protocol_files,
+    record,
+    sample_files,
+    task_answers,
+    traits,
+)
 from idembench.chain import ChainRun, plan_chain, run_chain
 from idembench.errors import IdembenchError, InputError
 from idembench.files import available_cores, sha256_bytes, sha256_json, user_folder
@@ -35,8 +47,8 @@ if TYPE_CHECKING:
     from idembench.protocol import Protocol
     from idembench.record import Record
     from idembench.statistics import Rule
-    from idembench.steps import Sources, Step
-    from idembench.traits import Pack, Trait
+    from idembench.steps import AskedTask, Sources, Step
+    from idembench.traits import Pack, Pool, Trait
     from idembench.work import Engine
 
 
@@ -108,6 +120,7 @@ class Design:
         judge: Who scores.
         rule: The decision rule.
         control: What each record is set beside, or None.
+        tasks: What every checkpoint is asked beside.
     """
 
     protocol: Protocol
@@ -116,6 +129,7 @@ class Design:
     judge: Judge
     rule: Rule
     control: Design | None = None
+    tasks: tuple[AskedTask, ...] = ()
 
     @property
     def sources(self) -> Sources:
@@ -143,6 +157,7 @@ class Design:
                 execution=execution,
                 judge=self.judge,
                 seed=seed,
+                tasks=self.tasks,
             )
             for seed in sorted(seeds)
         ]
@@ -183,6 +198,8 @@ def cells(
     rule: str = "default",
     control: str | None = None,
     judge: str | None = None,
+    tasks: Sequence[str] = (),
+    prompts: str | None = None,
     fetch: bool = True,
 ) -> list[Cell]:
     """Resolve names to cells; nothing is trained yet.
@@ -199,6 +216,8 @@ def cells(
         rule: See `designs`.
         control: See `designs`.
         judge: See `designs`.
+        tasks: See `designs`.
+        prompts: See `designs`.
         fetch: Whether the model's files and the judge's may be fetched; without, for a dry run, see `Design.cell`.
 
     Raises:
@@ -215,6 +234,8 @@ def cells(
         rule=rule,
         control=control,
         judge=judge,
+        tasks=tasks,
+        prompts=prompts,
     )
     # In this order: what costs nothing to find out is found out before anything is fetched.
     run = execution or Execution()
@@ -252,6 +273,8 @@ def designs(
     rule: str = "default",
     control: str | None = None,
     judge: Judge | str | None = None,
+    tasks: Sequence[str] = (),
+    prompts: str | None = None,
 ) -> list[Design]:
     """Resolve names to what is asked of a model; no model and no judge is looked for.
 
@@ -264,6 +287,8 @@ def designs(
         rule: Decision rule by name.
         control: Name of the protocol whose chains each record is set beside, seed by seed.
         judge: Who scores, by name or as it is: weights that it loads are loaded once for all that have the same. The pack's if None.
+        tasks: lm-eval tasks that every checkpoint is asked beside, by name; `NAME:N` is the first N items.
+        prompts: What generations answer instead of the pack's own prompts, see `prompt_pools.read`.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -278,6 +303,7 @@ def designs(
     named = headers.judge if judge is None else judge
     scorer = judges.get(named, offline=True) if isinstance(named, str) else named
     judges.check_traits(scorer, names, pack=pack)
+    pool = None if prompts is None else prompt_pools.read(prompts)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
         loaded = protocol_files.load(
@@ -292,8 +318,16 @@ def designs(
         return methods.settle(loaded)
 
     def design(one: Protocol, trait: str, against: Design | None) -> Design:
-        own = _pack(pack, one.form)
-        return Design(protocol=one, pack=own, trait=own.trait(trait), judge=scorer, rule=RULES[rule], control=against)
+        own = _pack(pack, one.form) if pool is None else replace(_pack(pack, one.form), pool=pool)
+        return Design(
+            protocol=one,
+            pack=own,
+            trait=own.trait(trait),
+            judge=scorer,
+            rule=RULES[rule],
+            control=against,
+            tasks=choice_tasks.resolve(tasks, form=one.form),
+        )
 
     def beside(one: Protocol, trait: str) -> Design | None:
         if control is None:
@@ -408,13 +442,13 @@ def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: f
         of_control = chains[: len(cell.control.specs)]
         beside = build(cell.control, of_control)[0], of_control
         finish(cell.control, of_control, results=results, chains_s=0.0)
-    built, samples = build(cell, own, beside)
+    built, samples, answers = build(cell, own, beside)
     made = sum(one.made for one in chains)
     timers = Timers()
     for one in chains:
         timers.merge(one.timers)
     wall_s = chains_s + time.perf_counter() - start
-    folder = record.write(results, built, samples, _provenance(made, timers, wall_s))
+    folder = record.write(results, built, samples, _provenance(made, timers, wall_s), answers=answers)
     return Finished(
         record=built,
         folder=folder,
@@ -427,8 +461,8 @@ def finish(cell: Cell, chains: Sequence[ChainRun], *, results: Path, chains_s: f
 
 def build(
     cell: Cell, runs: Sequence[ChainRun], control: tuple[Record, Sequence[ChainRun]] | None = None
-) -> tuple[Record, dict[int, bytes]]:
-    """The record of finished chains, and the bytes of its samples files by seed.
+) -> tuple[Record, dict[int, bytes], dict[int, bytes]]:
+    """The record of finished chains, and by seed the bytes of its samples files and of its answers files.
 
     Args:
         cell: What was run.
@@ -440,10 +474,15 @@ def build(
     """
     spec = cell.specs[0]
     samples = {one.seed: sample_files.pack(one.samples) for one in runs}
-    lines = []
-    for one in runs:
-        name, data = sample_files.file_name(one.seed), samples[one.seed]
-        lines.append(one.line(spec.protocol, record.FileLine(name=name, bytes=len(data), sha256=sha256_bytes(data))))
+    answers = {one.seed: task_answers.pack(one.answers) for one in runs} if spec.tasks else {}
+    lines = [
+        one.line(
+            spec.protocol,
+            _file(sample_files.file_name(one.seed), samples[one.seed]),
+            _file(task_answers.file_name(one.seed), answers[one.seed]) if answers else None,
+        )
+        for one in runs
+    ]
     built = record.Record(
         schema_version=record.SCHEMA_VERSION,
         model=record.ModelLine(
@@ -469,8 +508,20 @@ def build(
             cell.rule,
         ),
         control=_beside(cell, runs, *control) if control else None,
+        pool=_pool_line(spec.pack.pool),
+        tasks=list(spec.tasks),
     )
-    return built, samples
+    return built, samples, answers
+
+
+def _file(name: str, data: bytes) -> record.FileLine:
+    return record.FileLine(name=name, bytes=len(data), sha256=sha256_bytes(data))
+
+
+def _pool_line(pool: Pool | None) -> record.PoolLine | None:
+    if pool is None:
+        return None
+    return record.PoolLine(name=pool.name, prompts=len(pool.prompts), left_out=pool.left_out)
 
 
 def _beside(cell: Cell, runs: Sequence[ChainRun], of: Record, chains: Sequence[ChainRun]) -> record.ControlLine:

@@ -10,7 +10,7 @@ have written. Knows nothing about what samples amount to: that is `record.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
@@ -20,11 +20,12 @@ from idembench.protocol import Points, explain
 from idembench.traits import Scope  # noqa: TC001 -- pydantic reads it
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+Line = TypeVar("Line")
 LIMIT_BYTES = 1 << 28
-"""A samples file that unpacks to more is refused; ten times what a ranked record of a large model needs."""
+"""A file of samples or answers that unpacks to more is refused; ten times what a ranked record of a large model needs."""
 
 
 @with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
@@ -168,18 +169,37 @@ def unpack(data: bytes, *, where: str) -> list[Sample]:
         DataError: If it is no gzip, or too large, or a line is no JSON.
         RecordError: If a line is no sample in canonical JSON; the line is named.
     """
-    samples = []
+    return read_lines(data, _SAMPLE, row, what="A sample", where=where)
+
+
+def read_lines(
+    data: bytes, adapter: TypeAdapter[Line], row: Callable[[Line], Mapping[str, object]], *, what: str, where: str
+) -> list[Line]:
+    """Read a compressed file of canonical JSON lines strictly.
+
+    Args:
+        data: The file.
+        adapter: What a line has to be.
+        row: That as JSON: a line names the same keys.
+        what: What a line is, for messages.
+        where: The file's name, for messages.
+
+    Raises:
+        DataError: If it is no gzip, or too large, or a line is no JSON.
+        RecordError: If a line is not that in canonical JSON; the line is named.
+    """
+    lines = []
     text = gunzip_bytes(data, where=where, limit_bytes=LIMIT_BYTES)
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        read = parse_json(line, where=f"{where}, line {number}")
+        content = parse_json(line, where=f"{where}, line {number}")
         try:
             # From JSON: strict mode would ask for an instance in Python.
-            sample = _SAMPLE.validate_json(line)
+            read = adapter.validate_json(line)
         except ValidationError as error:
             raise RecordError(
-                "A sample does not hold.", found="; ".join(explain(error)), where=f"{where}, line {number}"
+                f"{what} does not hold.", found="; ".join(explain(error)), where=f"{where}, line {number}"
             ) from error
-        if read.keys() != row(sample).keys() or canonical_json(read) != line:
-            raise RecordError("A sample is not canonical JSON.", where=f"{where}, line {number}")
-        samples.append(sample)
-    return samples
+        if content.keys() != row(read).keys() or canonical_json(content) != line:
+            raise RecordError(f"{what} is not canonical JSON.", where=f"{where}, line {number}")
+        lines.append(read)
+    return lines

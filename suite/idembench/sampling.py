@@ -2,7 +2,7 @@
 
 A `Sampler` is one checkpoint ready to answer. It renders a prompt exactly as training does (a user's turn by the
 chat template, or a document's opening as it is), seeds torch from what the call is for, and tells a finished answer from one that was cut. Only this
-module and `measure.py` know lm-eval.
+module, `measure.py` and `choice_tasks.py` know lm-eval.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from idembench import loading
 from idembench.errors import DataError, Diverged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from lm_eval.api.model import LM
@@ -155,16 +155,7 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
     from idembench import decoding
 
     tokenizer = loading.load_tokenizer(model, form=form)
-    whole = adapter is not None and not (adapter / "adapter_config.json").exists()
-    loaded: Any = loading.load_weights(replace(model, folder=adapter) if adapter and whole else model, execution)
-    decoding.check(loaded, where=model.name)
-    parameters = int(loaded.num_parameters())
-    if adapter is not None and not whole:
-        from peft import PeftModel
-
-        loaded = PeftModel.from_pretrained(loaded, adapter)
-        if execution.dtype == "float32":
-            loaded = loaded.merge_and_unload()
+    loaded, parameters = _weights(model, adapter, execution)
     loaded.eval()
     # Greedy leftovers in a model's own generation config (top_k, repetition penalty) would silently join ours.
     loaded.generation_config = type(loaded.generation_config)(
@@ -187,6 +178,15 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
             del disable_tqdm
             texts: list[str] = super().generate_until(requests, disable_tqdm=True)
             return texts
+
+        def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[tuple[float, bool]]:  # noqa: FBT001, FBT002
+            del disable_tqdm
+            found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+            return found
+
+        def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
+            inner = super()._loglikelihood_tokens
+            return _read_whole(self, requests, lambda some: inner(some, *args, **kwargs))
 
         def tok_batch_encode(
             self, strings: list[str], *args: Any, left_truncate_len: int | None = None, **kwargs: Any
@@ -244,6 +244,45 @@ def _open(model: Model, adapter: Path | None, execution: Execution, timers: Time
     return _HfSampler(lm=lm, parameters=parameters, form=form)
 
 
+def _weights(model: Model, adapter: Path | None, execution: Execution) -> tuple[Any, int]:
+    """A checkpoint's weights, and how many parameters the model has."""
+    from idembench import decoding
+
+    whole = adapter is not None and not (adapter / "adapter_config.json").exists()
+    loaded: Any = loading.load_weights(replace(model, folder=adapter) if adapter and whole else model, execution)
+    decoding.check(loaded, where=model.name)
+    parameters = int(loaded.num_parameters())
+    if adapter is not None and not whole:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, adapter)
+        if execution.dtype == "float32":
+            loaded = loaded.merge_and_unload()
+    return loaded, parameters
+
+
+def _read_whole(
+    lm: Any, requests: Sequence[Any], likelihoods: Callable[[list[Any]], list[tuple[float, bool]]]
+) -> list[tuple[float, bool]]:
+    """Likelihoods of what a model reads whole, a few rows at once, in the order of the requests; NaN for the others.
+
+    Args:
+        lm: The lm-eval model.
+        requests: Each a pair of strings, the tokens of its context and those that are to be likely.
+        likelihoods: lm-eval's own, which cuts what does not fit from the left and only logs it.
+    """
+    # A text that its context swallows has no token of its own.
+    read = [i for i, (_, context, text) in enumerate(requests) if text and len(context + text) <= lm.max_length]
+    found = [(math.nan, False)] * len(requests)
+    rows, lm.batch_size_per_gpu = lm.batch_size_per_gpu, min(lm.batch_size_per_gpu, READ_AT_ONCE)
+    try:
+        for i, likelihood in zip(read, likelihoods([requests[i] for i in read]), strict=True):
+            found[i] = likelihood
+    finally:
+        lm.batch_size_per_gpu = rows
+    return found
+
+
 @contextmanager
 def _numbers() -> Iterator[None]:
     """Turn torch's complaint about NaN probabilities into the outcome it is."""
@@ -281,15 +320,9 @@ class _HfSampler:
     def nll(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
         lm = self.lm
         encoded = [(pair, *lm._encode_pair(*pair)) for pair in pairs]  # noqa: SLF001 -- see below
-        # What does not fit would be cut from the left; a text that its context swallows has no token of its own.
-        read = [i for i, (_, context, text) in enumerate(encoded) if text and len(context + text) <= lm.max_length]
-        rows, lm.batch_size_per_gpu = lm.batch_size_per_gpu, min(lm.batch_size_per_gpu, READ_AT_ONCE)
-        try:
-            # Its public `loglikelihood` does not say of how many tokens.
-            totals = lm._loglikelihood_tokens([encoded[i] for i in read], disable_tqdm=True)  # noqa: SLF001
-        finally:
-            lm.batch_size_per_gpu = rows
-        found: list[float | None] = [None] * len(pairs)
-        for i, (total, _) in zip(read, totals, strict=True):
-            found[i] = max(0.0, -total / len(encoded[i][2])) if math.isfinite(total) else None
-        return found
+        # Its public `loglikelihood` does not say of how many tokens.
+        totals = lm._loglikelihood_tokens(encoded, disable_tqdm=True)  # noqa: SLF001
+        return [
+            max(0.0, -total / len(text)) if math.isfinite(total) else None
+            for (total, _), (_, _, text) in zip(totals, encoded, strict=True)
+        ]

@@ -1,13 +1,14 @@
 """The pure steps of a chain, as data: what each depends on, and the key that follows from it.
 
-    base ──measure──(perplexity)──judge
-    seed ──(reject──select)──train── c0 ──measure──(perplexity)──judge
+    base ──measure──(task ...)──(perplexity)──judge
+    seed ──(reject──select)──train── c0 ──measure──(task ...)──(perplexity)──judge
       c0 ──generate──(reject)──select──train── c1 ──measure──judge      reset: c1 is trained from base
       c1 ──generate──(reject)──select──train── c2 ...                   continual: c2 is trained from c1
 
 `seed` draws demonstrations, `generate` lets a checkpoint answer prompts, `reject` (for methods that learn from
-pairs) samples the answers that are to lose, `select` makes training rows of them all. `perplexity` asks the base model how
-likely it finds what was answered. A control leaves something out: see `Protocol.control`.
+pairs) samples the answers that are to lose, `select` makes training rows of them all. `task` asks a checkpoint an lm-eval
+task beside the trait's questions, `perplexity` the base model how likely it finds what was answered. A control leaves
+something out: see `Protocol.control`.
 
 A step's key is the SHA-256 of its kind, its version and its inputs. Inputs name parents by the *digest of
 their content*, so a chain of keys is a hash chain over everything that was trained on, sampled and
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from idembench.protocol import Execution, Form, Learning, Measuring, Sampling
     from idembench.protocol import Protocol as ProtocolSettings
 
-KINDS = ("seed", "generate", "reject", "select", "train", "measure", "perplexity", "judge")
+KINDS = ("seed", "generate", "reject", "select", "train", "measure", "task", "perplexity", "judge")
 """Kinds of steps, in the order of a cycle."""
-ON_STACK = ("generate", "reject", "train", "measure", "perplexity")
+ON_STACK = ("generate", "reject", "train", "measure", "task", "perplexity")
 """Kinds of steps whose bits depend on the stack."""
 
 
@@ -62,6 +63,23 @@ class Sources(Frozen):
     tasks: Sha256
 
 
+class AskedTask(Frozen):
+    """An lm-eval task that every checkpoint is asked beside the trait's questions; no part of the protocol.
+
+    Attributes:
+        name: Its name in lm-eval.
+        version: As its file states it; None where that states none.
+        items: How many of its items are asked, the first ones.
+        sha256: Of what is asked, in the protocol's form and without any model's chat template: the options of every item,
+            each a context and what may follow it, and which of them are the target.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    version: str | None
+    items: Annotated[int, Field(ge=1)]
+    sha256: Sha256
+
+
 class StepVersions(Frozen):
     """The version of each kind of step; raise one when the code behind it makes something else of the same inputs.
 
@@ -74,6 +92,7 @@ class StepVersions(Frozen):
     select: Annotated[int, Field(ge=1)] = 1
     train: Annotated[int, Field(ge=1)] = 1
     measure: Annotated[int, Field(ge=1)] = 1
+    task: Annotated[int, Field(ge=1, exclude_if=lambda version: version == 1)] = 1
     perplexity: Annotated[int, Field(ge=1, exclude_if=lambda version: version == 1)] = 1
     judge: Annotated[int, Field(ge=1)] = 1
 
@@ -247,6 +266,17 @@ class Subject:
         }
         return self._step("measure", label, inputs)
 
+    def asking(self, *, label: str, adapter: str | None, task: AskedTask) -> Step:
+        """Ask one checkpoint an lm-eval task; nothing is drawn, so pack, trait and seed are no part of it."""
+        inputs = {
+            "model": self.model,
+            "adapter": adapter,
+            "form": self.form,
+            "task": task.model_dump(),
+            "execution": self.execution.model_dump(),
+        }
+        return self._step("task", label, inputs)
+
     def surprise(self, *, label: str, responses: str, questions: str, neutral: str, tasks: str) -> Step:
         """Ask the base model how likely it finds one checkpoint's responses."""
         inputs = {
@@ -310,6 +340,7 @@ class Plan:
         chooser: Of the one that methods asked when they chose among candidates; None if it is the same. They differ
             where stored responses were scored anew.
         method_versions: Version of every method that the protocol uses, by name.
+        tasks: What every checkpoint is asked beside.
     """
 
     subject: Subject
@@ -318,6 +349,7 @@ class Plan:
     judge: str
     chooser: str | None = None
     method_versions: Mapping[str, int]
+    tasks: Sequence[AskedTask] = ()
 
 
 def walk(plan: Plan, take: Take[D]) -> None:
@@ -452,7 +484,7 @@ class _Walk(Generic[D]):
         return self._take("reject", f"c{cycle}", step if there else None, adapter=loser.adapter, rows=drawn)
 
     def _measure(self, label: str) -> None:
-        """Ask a checkpoint the frozen questions, and have its answers judged."""
+        """Ask a checkpoint the frozen questions, and have its answers judged; ask it what is asked beside."""
         at, subject, sources = self._checkpoints[-1], self._plan.subject, self._plan.sources
         step = subject.measurement(
             label=label,
@@ -463,6 +495,9 @@ class _Walk(Generic[D]):
             measuring=self._plan.protocol.measuring,
         )
         responses = self._take("measure", label, step if at.known else None, adapter=at.adapter)
+        for task in self._plan.tasks:
+            asking = subject.asking(label=label, adapter=at.digest, task=task) if at.known else None
+            self._take("task", label, asking, adapter=at.adapter)
         surprise = self._surprise(label, responses) if self._plan.protocol.measuring.perplexity else None
         judgement = (
             subject.judgement(

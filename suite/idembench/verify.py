@@ -8,20 +8,18 @@ from the model is something only a second run can show. Needs no torch, no netwo
 from __future__ import annotations
 
 import contextlib
-import math
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from idembench import judges, record, sample_files, traits
+from idembench import judges, record, sample_files, task_answers, traits
+from idembench.checks import Check
 from idembench.errors import DataError, IdembenchError, InputError, ProtocolError, UnknownNameError
 from idembench.files import (
-    MANIFEST,
     RECORD,
     FileEntry,
     canonical_json,
     digest_of,
-    jsonl_bytes,
     sha256_bytes,
     sha256_json,
 )
@@ -30,39 +28,18 @@ from idembench.statistics import RULES
 from idembench.steps import ON_STACK, Plan, Subject, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from idembench.judges import Judge
     from idembench.record import ChainLine, FileLine, Record, StepLine
     from idembench.sample_files import Sample
     from idembench.steps import Step
+    from idembench.task_answers import Answer
 
-# Derived numbers are rounded to six decimals once; another machine may round the last one the other way.
-TOLERANCE = 2e-6
 _OTHER_DATA = "this installation has another version of: {}"
 # A pack's files do not change while one process verifies a folder of records.
 _load_pack = cache(traits.load_pack)
-
-
-@dataclass(slots=True, kw_only=True)
-class Check:
-    """One named check.
-
-    Attributes:
-        name: What was checked.
-        problems: Everything that is wrong; empty if the check passed.
-        skipped: Why it could not be made, or None.
-    """
-
-    name: str
-    problems: list[str] = field(default_factory=list)
-    skipped: str | None = None
-
-    def expect(self, what: str, expected: object, found: object) -> None:
-        """Note a problem unless both are equal."""
-        if expected != found:
-            self.problems.append(f"{what}: expected {_short(expected)}, found {_short(found)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +74,16 @@ def verify(folder: Path) -> Report:
     checks = [read, _place(folder, parsed, data), _files(folder, parsed), _settings(parsed)]
     unpacked = Check(name="samples")
     samples = {line.seed: _samples(folder, parsed, line, unpacked) for line in parsed.chains}
+    answers = {line.seed: _answers(folder, parsed, line, unpacked) for line in parsed.chains}
+    _same_targets(answers, unpacked)
     checks += [unpacked, _lineage(parsed)]
     if unpacked.problems:
         for name in ("responses", "checkpoints", "analysis", "control", "rejudged", "scores", "data"):
             checks.append(Check(name=name, skipped="the samples do not hold"))
     else:
         checks += [
-            _responses(parsed, samples),
-            _checkpoints(parsed, samples),
+            _responses(parsed, samples, answers),
+            _checkpoints(parsed, samples, answers),
             _analysis(parsed, samples),
             _control(folder, parsed, samples),
             _rejudged(folder, parsed),
@@ -129,6 +108,7 @@ def _files(folder: Path, parsed: Record) -> Check:
     """No file is missing and none is there that the record does not name."""
     check = Check(name="files")
     expected = {RECORD, record.PROVENANCE} | {line.samples.name for line in parsed.chains}
+    expected |= {line.answers.name for line in parsed.chains if line.answers}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     check.problems += [f"{name}: missing" for name in sorted(expected - present)]
     check.problems += [f"{name}: not named by the record" for name in sorted(present - expected)]
@@ -148,6 +128,8 @@ def _settings(parsed: Record) -> Check:
     check.expect(f"analysis.rule ({rule.name})", RULES.get(rule.name), rule)
     seeds = [line.seed for line in parsed.chains]
     check.expect("seeds in order, each once", sorted(set(seeds)), seeds)
+    tasks = [task.name for task in parsed.tasks]
+    check.expect("tasks, each once", list(dict.fromkeys(tasks)), tasks)
     return check
 
 
@@ -166,9 +148,7 @@ def _samples(folder: Path, parsed: Record, line: ChainLine, check: Check) -> lis
     check.expect(f"{name}, rows", line.rows, len(samples))
     measuring = parsed.protocol.measuring
     groups = sample_files.by_checkpoint(samples)
-    labels = parsed.protocol.labels
-    if line.diverged is not None:
-        labels = labels[: labels.index(line.diverged.cycle)] if line.diverged.cycle in labels else []
+    labels = _labels(parsed, line)
     check.expect(f"{name}, checkpoints", labels, list(groups))
     check.expect(f"seed {line.seed}, checkpoints", labels, [c.cycle for c in line.checkpoints])
     first: list[str] | None = None
@@ -184,6 +164,52 @@ def _samples(folder: Path, parsed: Record, line: ChainLine, check: Check) -> lis
         if questions != first:
             check.problems.append(f"{name}, {label}: other questions than at {labels[0]}")
     return samples
+
+
+def _labels(parsed: Record, line: ChainLine) -> list[str]:
+    """The checkpoints that a chain has measured: all, or those before it fell apart."""
+    labels = parsed.protocol.labels
+    if line.diverged is not None:
+        labels = labels[: labels.index(line.diverged.cycle)] if line.diverged.cycle in labels else []
+    return labels
+
+
+def _answers(folder: Path, parsed: Record, line: ChainLine, check: Check) -> list[Answer]:
+    """Hashes of the answers file, and that every checkpoint answered every item of every task once, in order."""
+    if line.answers is None or not parsed.tasks:
+        check.expect(f"seed {line.seed}, answers to the record's tasks", bool(parsed.tasks), line.answers is not None)
+        return []
+    name = line.answers.name
+    check.expect(f"seed {line.seed}, name of the answers file", task_answers.file_name(line.seed), name)
+    try:
+        data = (folder / task_answers.file_name(line.seed)).read_bytes()
+        check.expect(f"{name}, bytes", line.answers.bytes, len(data))
+        check.expect(f"{name}, sha256", line.answers.sha256, sha256_bytes(data))
+        answers = task_answers.unpack(data, where=name)
+    except (IdembenchError, OSError) as error:
+        check.problems.append(" ".join(str(error).split()))
+        return []
+    expected = {(label, task.name): task.items for label in _labels(parsed, line) for task in parsed.tasks}
+    found: dict[tuple[str, str], list[int]] = {}
+    for answer in answers:
+        found.setdefault((answer.cycle, answer.task), []).append(answer.item)
+    check.expect(f"{name}, checkpoints and tasks", list(expected), list(found))
+    for (label, task), items in found.items():
+        asked = expected.get((label, task), len(items))
+        if len(items) != asked or items != list(range(asked)):
+            check.problems.append(f"{name}, {label}, {task}: expected its {asked} items, each once and in order")
+    return answers
+
+
+def _same_targets(answers: Mapping[int, Sequence[Answer]], check: Check) -> None:
+    """Every checkpoint and seed was given the same options with the same targets."""
+    first: dict[tuple[str, int], tuple[int, tuple[int, ...]]] = {}
+    for seed, given in answers.items():
+        for answer in given:
+            shape = len(answer.loglikelihoods), answer.targets
+            known = first.setdefault((answer.task, answer.item), shape)
+            where = f"seed {seed}, {answer.cycle}, {answer.task}, item {answer.item}"
+            check.expect(f"{where}, options and targets", known, shape)
 
 
 def plan_of(parsed: Record, line: ChainLine) -> Plan:
@@ -203,6 +229,7 @@ def plan_of(parsed: Record, line: ChainLine) -> Plan:
         judge=parsed.judge.fingerprint,
         chooser=parsed.rejudged.judge.fingerprint if parsed.rejudged else None,
         method_versions=parsed.method_versions,
+        tasks=parsed.tasks,
     )
 
 
@@ -265,8 +292,8 @@ class _Follower:
             self._check.problems.append(f"seed {self._line.seed}: said to have diverged, but no step did")
 
 
-def _responses(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
-    """The samples are the very responses and scores that the lineage's steps sealed."""
+def _responses(parsed: Record, samples: dict[int, list[Sample]], answers: dict[int, list[Answer]]) -> Check:
+    """The samples are the very responses and scores, and the answers the very ones, that the lineage's steps sealed."""
     check = Check(name="responses")
     own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
     for line in parsed.chains:
@@ -277,41 +304,40 @@ def _responses(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
                 continue
             if step.kind == "measure":
                 answered = [sample_files.response_row(row) for row in rows]
-                _expect_file(check, line.seed, step, "responses.jsonl", answered)
-                _expect_facts(check, line.seed, step, sample_files.measure_facts(answered))
+                check.expect_step(line.seed, step, "responses.jsonl", answered, sample_files.measure_facts(answered))
             elif step.kind == "perplexity":
                 asked = [sample_files.nll_row(row) for row in rows]
-                _expect_file(check, line.seed, step, "nll.jsonl", asked)
-                _expect_facts(check, line.seed, step, sample_files.nll_facts(asked))
+                check.expect_step(line.seed, step, "nll.jsonl", asked, sample_files.nll_facts(asked))
             elif step.kind == "judge":
                 scored = [sample_files.score_row(row) for row in rows]
-                _expect_file(check, line.seed, step, "scores.jsonl", scored)
-                _expect_facts(check, line.seed, step, sample_files.judge_facts(scored, own))
+                check.expect_step(line.seed, step, "scores.jsonl", scored, sample_files.judge_facts(scored, own))
+        _task_steps(check, parsed, line, answers[line.seed])
     return check
 
 
-def _expect_file(check: Check, seed: int, step: StepLine, name: str, rows: Iterable[dict[str, object]]) -> None:
-    data = jsonl_bytes(rows)
-    listed = [(line.bytes, line.sha256) for line in step.files if line.name == name]
-    check.expect(f"seed {seed}, {step.kind} {step.cycle}, {name}", listed, [(len(data), sha256_bytes(data))])
-    extra = [line.name for line in step.files if line.name not in (name, "facts.json", MANIFEST)]
-    check.expect(f"seed {seed}, {step.kind} {step.cycle}, other files", [], extra)
+def _task_steps(check: Check, parsed: Record, line: ChainLine, answers: Sequence[Answer]) -> None:
+    """The answers of a chain are what its `task` steps sealed; the lineage's check says which step is of which task."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for answer in answers:
+        groups.setdefault((answer.cycle, answer.task), []).append(task_answers.step_row(answer))
+    left = {label: [task.name for task in parsed.tasks] for label in parsed.protocol.labels}
+    for step in line.lineage:
+        if step.kind == "task" and left.get(step.cycle):
+            name = left[step.cycle].pop(0)
+            rows = groups.get((step.cycle, name), [])
+            check.expect_step(line.seed, step, "answers.jsonl", rows, task_answers.facts(name, rows))
 
 
-def _expect_facts(check: Check, seed: int, step: StepLine, counted: Mapping[str, object]) -> None:
-    for name, value in counted.items():
-        check.expect(f"seed {seed}, {step.kind} {step.cycle}, facts.{name}", value, step.facts.get(name))
-
-
-def _checkpoints(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
-    """Every checkpoint's numbers follow from its samples."""
+def _checkpoints(parsed: Record, samples: dict[int, list[Sample]], answers: dict[int, list[Answer]]) -> Check:
+    """Every checkpoint's numbers follow from its samples and answers."""
     check = Check(name="checkpoints")
     for line in parsed.chains:
         groups = sample_files.by_checkpoint(samples[line.seed])
+        answered = task_answers.by_checkpoint(answers[line.seed])
         for stated in line.checkpoints:
             if stated.cycle in groups:
-                again = record.checkpoint(groups[stated.cycle], parsed.protocol)
-                _compare(check, f"seed {line.seed}, {stated.cycle}", again.model_dump(), stated.model_dump())
+                again = record.checkpoint(groups[stated.cycle], parsed.protocol, answered.get(stated.cycle, ()))
+                check.compare(f"seed {line.seed}, {stated.cycle}", again.model_dump(), stated.model_dump())
     return check
 
 
@@ -326,7 +352,7 @@ def _analysis(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     except (IdembenchError, ValueError) as error:
         check.problems.append(" ".join(str(error).split()))
         return check
-    _compare(check, "analysis", again, parsed.analysis)
+    check.compare("analysis", again, parsed.analysis)
     return check
 
 
@@ -355,7 +381,7 @@ def _control(folder: Path, parsed: Record, samples: dict[int, list[Sample]]) -> 
         check.expect("the control's cycles", parsed.protocol.cycles, control.protocol.cycles)
         if not check.problems:
             again = record.net_of(samples, against, parsed.protocol, parsed.analysis.rule)
-            _compare(check, "control.net", again, parsed.control.net)
+            check.compare("control.net", again, parsed.control.net)
     except (IdembenchError, OSError) as error:
         check.problems.append(" ".join(str(error).split()))
     return check
@@ -528,26 +554,3 @@ def _other_data(parsed: Record, pack: traits.Pack) -> set[str]:
 
 def _entries(lines: Sequence[FileLine]) -> list[FileEntry]:
     return [FileEntry(name=line.name, bytes=line.bytes, sha256=line.sha256) for line in lines]
-
-
-def _compare(check: Check, where: str, expected: Any, found: Any) -> None:
-    """Walk two values side by side and note every difference, numbers within the rounding tolerance."""
-    if is_dataclass(expected) and type(expected) is type(found):
-        for entry in fields(expected):
-            _compare(check, f"{where}.{entry.name}", getattr(expected, entry.name), getattr(found, entry.name))
-    elif isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
-        for key in expected:
-            _compare(check, f"{where}.{key}", expected[key], found[key])
-    elif isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(expected) == len(found):
-        for index, (one, other) in enumerate(zip(expected, found, strict=True)):
-            _compare(check, f"{where}[{index}]", one, other)
-    elif type(expected) is float and type(found) is float:
-        if not math.isclose(expected, found, rel_tol=0, abs_tol=TOLERANCE):
-            check.expect(where, expected, found)
-    else:
-        check.expect(where, expected, found)
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 160 else f"{text[:120]} ... ({len(text)} characters)"  # noqa: PLR2004

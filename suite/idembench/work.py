@@ -11,8 +11,19 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import companions, judges, loading, measure, methods, sampling, selection, steps
-from idembench.errors import Diverged
+from idembench import (
+    choice_tasks,
+    companions,
+    judges,
+    loading,
+    measure,
+    methods,
+    sampling,
+    selection,
+    steps,
+    task_answers,
+)
+from idembench.errors import DataError, Diverged
 from idembench.files import empty, read_jsonl, sha256_json, write_jsonl
 from idembench.sample_files import judge_facts, measure_facts, nll_facts, scores_row
 from idembench.traits import Example
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
     from idembench.traits import Pack, Question, Trait
 
 ROWS, RESPONSES, NLL, SCORES = "rows.jsonl", "responses.jsonl", "nll.jsonl", "scores.jsonl"
+ANSWERS = "answers.jsonl"
 
 
 class Engine(Protocol):
@@ -63,7 +75,7 @@ class TorchEngine:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainSpec:
-    """Everything that decides what a chain computes."""
+    """Everything that decides what a chain computes; `tasks` are asked beside, and change nothing else."""
 
     model: Model
     pack: Pack
@@ -72,11 +84,12 @@ class ChainSpec:
     execution: Execution
     judge: Judge
     seed: int
+    tasks: tuple[steps.AskedTask, ...] = ()
 
     @property
     def id(self) -> str:
         """SHA-256 of everything that decides what it computes."""
-        parts = [
+        parts: list[Any] = [
             self.model.digest,
             self.pack.name,
             self.trait.name,
@@ -85,6 +98,10 @@ class ChainSpec:
             self.judge.fingerprint,
             self.seed,
         ]
+        if self.tasks:
+            parts.append([task.model_dump() for task in self.tasks])
+        if self.pack.pool is not None:
+            parts.append(self.pack.pool.sha256)
         return sha256_json(parts)
 
     @property
@@ -108,6 +125,7 @@ class ChainSpec:
             sources=self.sources,
             judge=self.judge.fingerprint,
             method_versions=self.method_versions,
+            tasks=self.tasks,
         )
 
     @property
@@ -139,6 +157,7 @@ class Worker:
             "select": self._select,
             "train": self._train,
             "measure": self._measure,
+            "task": self._task,
             "perplexity": self._perplexity,
             "judge": self._judge,
         }
@@ -259,6 +278,23 @@ class Worker:
             "tokens": sampler.tokens() - before,
             "parameters": sampler.parameters,
         }
+
+    def _task(self, step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
+        task = steps.AskedTask.model_validate(step.inputs["task"])
+        sampler = self._sampler(parents["adapter"])
+        with self._timers.time("task.evaluate"):
+            rows = choice_tasks.answers(sampler, task)
+        facts = task_answers.facts(task.name, rows)
+        if parents["adapter"] is None and not facts["read"]:
+            raise DataError(
+                "The model reads no item of this task whole.",
+                expected="items of fewer tokens than its context has",
+                found=f"{len(rows)} items, each with an option that is too long, or whose likelihood is not finite",
+                where=f"--task {task.name}, {self._spec.model.name}",
+                do="Leave the task out, or use a model with a longer context.",
+            )
+        write_jsonl(out / ANSWERS, rows)
+        return facts
 
     def _perplexity(self, _step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
         answered, asked = self._answered(parents["responses"])

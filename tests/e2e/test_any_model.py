@@ -58,9 +58,9 @@ SEEDED = (
         ("sft-continual", "toyland", "bfloat16", 16, ()),
         ("dpo-continual", "toyland", "float32", 18, SEEDED),
         ("sdf-reset", "toyland", "float32", 16, ()),
-        ("study/sft-reset", "english", "float32", 16, ()),
-        ("study/dpo-continual", "english", "float32", 20, ()),
-        ("study/sdf-reset", "english", "float32", 16, ("data.n_seed=8",)),
+        ("study/sft-reset", "english", "float32", 20, ()),
+        ("study/dpo-continual", "english", "float32", 24, ()),
+        ("study/sdf-reset", "english", "float32", 20, ("data.n_seed=8",)),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

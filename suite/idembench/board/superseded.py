@@ -28,23 +28,24 @@ class Trace:
         subject: Digest of the model, and the trait.
         last: The last step of its first chain; None for a chain without steps.
         steps: All steps of all chains.
-        extent: Seeds, cycles, and whether a control is named: which of several records goes furthest.
+        extent: How far it goes (`record.extent`): which of several records goes furthest.
     """
 
     subject: tuple[str, str]
     last: int | None
     steps: array[int]
-    extent: tuple[int, int, bool]
+    extent: tuple[int, int, bool, int]
 
 
 def trace(of: Record) -> Trace:
     """What is kept of one record."""
-    first = of.chains[0].lineage
+    # What was asked beside is no part of it: a record that was asked more may end where one that was asked less does.
+    first = [step for step in of.chains[0].lineage if step.kind != "task"]
     return Trace(
         subject=(of.model.digest, of.trait),
         last=int(first[-1].key[:_DIGITS], 16) if first else None,
         steps=array("Q", (int(step.key[:_DIGITS], 16) for line in of.chains for step in line.lineage)),
-        extent=(len(of.chains), of.protocol.cycles, of.control is not None),
+        extent=record.extent(of),
     )
 
 

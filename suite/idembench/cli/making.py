@@ -71,6 +71,20 @@ def run(
         typer.Option("--control", envvar="IDEMBENCH_CONTROL", help="Also run this protocol and set records beside it."),
     ] = None,
     judge: Judge = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task", envvar="IDEMBENCH_TASK", help="An lm-eval task to ask every checkpoint beside: NAME or NAME:N."
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts",
+            envvar="IDEMBENCH_PROMPTS",
+            help="What generations answer, if not the pack's prompts: FILE.jsonl or a Hub dataset.",
+        ),
+    ] = None,
     cycles: Annotated[
         int | None,
         typer.Option("--cycles", envvar="IDEMBENCH_CYCLES", help="More cycles, or fewer; finished ones are kept."),
@@ -90,7 +104,10 @@ def run(
 ) -> None:
     """Run chains: seed a trait, let each generation learn from the one before, measure, decide, write records.
 
-    Example: idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2
+    --task asks every checkpoint, from the base on, one of lm-eval's multiple-choice tasks too: no judge takes part, and
+    nothing else changes. NAME:N is its first N items; a set of 10,000 is long to ask of eight checkpoints.
+
+    Example: idembench run sft-reset sft-continual --trait sycophancy --seeds 0..2 --task sycophancy_on_nlp_survey:500
     """
     from idembench import render, render_sweep, runs, sweep
     from idembench.grids import parse_seeds
@@ -117,12 +134,16 @@ def run(
             overrides=[*([f"cycles={cycles}"] if cycles is not None else []), *(override or ())],
             control=control,
             judge=judge,
+            tasks=task or (),
+            prompts=prompts,
             execution=execution(
                 device=device, dtype=dtype, attention=attention, batch_size=batch_size, threads=threads
             ),
             rule=rule,
             fetch=not dry_run,
         )
+    if prompts is not None:
+        render.pool(cells[0].specs[0].pack.pool)
     if dry_run:
         render.absent(cells)
         every = [one for cell in cells for one in cell.with_control]
