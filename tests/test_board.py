@@ -755,6 +755,18 @@ def test_a_model_that_judged_itself_is_not_ranked(tmp_path: Path) -> None:
     assert "scored its own generations" in json.dumps(index["details"])
 
 
+def test_a_record_on_other_prompts_is_not_ranked(tmp_path: Path) -> None:
+    """Generations that answered a pool of somebody's own are shown, say which, and do not stand among the others."""
+    made, packed = build_record(Story(trait=KEPT), settings=settings())
+    pool = record.PoolLine(name="mine.jsonl", prompts=4000, left_out={})
+    record.write(tmp_path, made.model_copy(update={"pool": pool}), packed, {})
+    index = board.build_index(tmp_path)
+
+    assert "not ranked" == index["records"][0]["standing"]
+    assert "mine.jsonl" in str(index["records"][0]["not_ranked"])
+    assert ("prompts", "mine.jsonl (4000)") in index["details"][0]["origin"]
+
+
 def test_ranks_compare_scores_of_one_judge(tmp_path: Path) -> None:
     """Of records by two judges, those of the one with fewer stand below, unranked, and say whose scores they are."""
     for trait in ("bliss", "misalignment"):

@@ -22,7 +22,7 @@ from idembench.errors import (
     RecordError,
     UnknownNameError,
 )
-from idembench.files import RECORD, sha256_json
+from idembench.files import RECORD, read_jsonl, sha256_json, write_jsonl
 from idembench.protocol import Execution
 from idembench.steps import walk
 from idembench.verify import verify
@@ -105,6 +105,28 @@ def test_what_cannot_be_resolved_is_an_error(given: dict[str, Any], error: type[
     """An unknown name or an impossible seed is refused before anything is trained."""
     with pytest.raises(error):
         runs.cells(**{"baselines": ["sft-reset"], **given})
+
+
+def test_generations_answer_the_prompts_that_somebody_named(tmp_path: Path) -> None:
+    """A pool stands in the place of the pack's prompts, in the chain, its name and its record, which verifies without it."""
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": f"is {n} a number?"} for n in range(40)] + [{"prompt": ""}])
+    options: dict[str, Any] = {"trait_names": ["bliss"], "seeds": [0], "overrides": SMALL}
+    (plain,) = runs.cells(["sft-reset"], **options)
+    (cell,) = runs.cells(["sft-reset"], prompts=str(tmp_path / "mine.jsonl"), **options)
+    done = run_cell(cell, tmp_path)
+    (key,) = {
+        step.key
+        for line in done.record.chains
+        for step in line.lineage
+        if (step.kind, step.cycle) == ("generate", "c1")
+    }
+    answered = read_jsonl(tmp_path / "store" / "steps" / key / "rows.jsonl")
+
+    assert {"is", "number?"} == {word for row in answered for word in row["prompt"].split()[::3]}
+    assert record.PoolLine(name="mine.jsonl", prompts=40, left_out={"empty": 1}) == done.record.pool
+    assert plain.specs[0].id != cell.specs[0].id
+    assert [] == [problem for check in verify(done.folder).checks for problem in check.problems]
+    assert [] == [check.name for check in verify(done.folder).checks if check.skipped]
 
 
 def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None:

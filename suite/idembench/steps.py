@@ -67,14 +67,14 @@ class AskedTask(Frozen):
     """An lm-eval task that every checkpoint is asked beside the trait's questions; no part of the protocol.
 
     Attributes:
-        name: Its name in lm-eval.
+        name: Its name in lm-eval, in printable ASCII: names from records are shown in terminals.
         version: As its file states it; None where that states none.
         items: How many of its items are asked, the first ones.
         sha256: Of what is asked, in the protocol's form and without any model's chat template: the options of every item,
             each a context and what may follow it, and which of them are the target.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
     version: str | None
     items: Annotated[int, Field(ge=1)]
     sha256: Sha256
