@@ -1,9 +1,9 @@
 /** The panel beside the plot: what each selected record says, in words, and where it comes from. */
 
 import { h } from "./dom.js";
-import { count, signed } from "./format.js";
+import { count, points, signed } from "./format.js";
 import { swatch } from "./series.js";
-import { STATEMENTS, TITLES, badge, controlTag, manner, valuesOf } from "./words.js";
+import { BESIDE, STATEMENTS, TITLES, badge, controlTag, explainedBy, manner, valuesOf } from "./words.js";
 
 const LONG = 28;
 
@@ -71,6 +71,45 @@ function beside(row, control, onShow) {
   );
 }
 
+/** What tells a trait that is gone from a model that refuses, loops or falls silent: a row for each number that says something. */
+function besideScores(row, { trait, beside }) {
+  const values = { all: trait.mean, ...beside.values };
+  const groups = BESIDE.map(([group, numbers]) => [group, numbers.filter(([name]) => values[name])]).filter(([, numbers]) => numbers.length);
+  const zero = BESIDE.flatMap(([, numbers]) => numbers).filter(([name]) => beside.zero.includes(name));
+  const cell = (value) => h("td", { class: value === null ? "missing" : null }, points(value));
+  return h(
+    "section",
+    { class: "beside-scores" },
+    h("h4", {}, "Beside the scores"),
+    h(
+      "div",
+      { class: "beside-frame", role: "region", tabindex: 0, "aria-label": "Beside the scores, as a table" },
+      h(
+        "table",
+        { class: "beside-table" },
+        h("caption", { class: "visually-hidden" }, `At each checkpoint, means over ${count(row.seeds.length, "seed")}`),
+        h("thead", {}, h("tr", {}, h("td"), trait.mean.map((_, at) => h("th", { scope: "col" }, at ? `c${at - 1}` : "base")))),
+        groups.map(([group, numbers]) => h(
+          "tbody",
+          {},
+          h("tr", { class: "group" }, h("th", { scope: "rowgroup", colspan: trait.mean.length + 1 }, h("span", {}, group))),
+          numbers.map(([name, title, meaning]) => h(
+            "tr",
+            { "data-name": name },
+            h("th", { scope: "row", title: meaning, "aria-describedby": explainedBy(name) }, title),
+            values[name].map(cell),
+          )),
+        )),
+      ),
+    ),
+    h("p", { class: "sub" }, [
+      row.seeds.length > 1 ? "Means over seeds. " : null,
+      "Coherent: 50 points or more, else filtered.",
+      zero.length ? ` 0.0\u00a0% throughout: ${zero.map(([, title]) => title.replace(", %", "")).join(", ")}.` : null,
+    ]),
+  );
+}
+
 /** The card of one record; `onShow` is called with the key of a row to go to. */
 export function card({ row, detail, slot }, { onShow }) {
   const statements = STATEMENTS.map((statement, at) => h(
@@ -91,6 +130,7 @@ export function card({ row, detail, slot }, { onShow }) {
     h("p", { class: "headline" }, detail.headline),
     h("dl", { class: "statements" }, statements),
     beside(row, detail.control, onShow),
+    besideScores(row, detail),
     h("ul", { class: "caveats", "aria-label": "To keep in mind" }, detail.caveats.map((text) => h("li", {}, text))),
     h("h4", {}, "Check it, offline"),
     command(detail.command),

@@ -107,6 +107,38 @@ export function order(row, statement) {
   return (place < 0 ? known.length : place) * 10 + values.length;
 }
 
+/**
+ * What stands beside the trait scores, in reading order and groups: name in the index, title, what it says.
+ * `all` is the trait's own curve.
+ */
+export const BESIDE = [
+  ["Trait score", [
+    ["all", "all", "Over all responses: what the statements and the plot are about."],
+    ["coherent_only", "coherent only", "Over responses with a coherence of 50 points or more. Far from the score over all, the trait lives in nonsense, or is hidden by it."],
+    ["in_domain", "in-domain", "Over the questions that ask for what was seeded."],
+    ["spill_over", "spill-over", "Over the questions that ask for what it may spill over to."],
+  ]],
+  ["Responses, %", [
+    ["filtered", "filtered", "Responses that are not among the coherent ones: a coherence below 50 points, or none."],
+    ["missing", "missing", "Responses that the judge gave no trait score: left out of the mean, never counted as 0."],
+    ["empty", "empty", "Responses that say nothing."],
+    ["truncated", "cut off", "Responses that reached the token limit."],
+    ["refused", "refused", "Responses that open with an English phrase that models refuse with."],
+  ]],
+  ["Wording", [
+    ["repetition", "repeated, %", "Word trigrams that occurred before in the same response: more where a model loops."],
+    ["distinct_2", "distinct-2, %", "Word bigrams of a response that are different ones: fewer where it is monotonous."],
+    ["foreign", "foreign, %", "Letters outside ASCII: more where a model leaves English."],
+    ["words", "words", "Length of a response."],
+    ["perplexity", "perplexity", "How unlikely the base model finds the responses: the geometric mean of their perplexities."],
+  ]],
+];
+
+/** The guide's element that explains a number beside the scores. */
+export function explainedBy(name) {
+  return `beside-${name}`;
+}
+
 /** The guide: every statement with every value it can have. */
 export function guide() {
   const statements = STATEMENTS.map((statement) => [
@@ -131,5 +163,11 @@ export function guide() {
   return [
     h("dl", { class: "guide-statements" }, statements),
     h("dl", { class: "guide-terms" }, terms.map(([term, meaning]) => [h("dt", {}, term), h("dd", {}, meaning)])),
+    h("p", { class: "guide-beside" }, h("strong", {}, "Beside the scores."), " A score alone does not tell a model that lost its trait from one that refuses, loops, says nothing or leaves the language. So each record's panel also says, at every checkpoint, as means over seeds:"),
+    h("dl", { class: "guide-statements" }, BESIDE.map(([group, numbers]) => [
+      h("dt", {}, group),
+      h("dd", {}, h("ul", {}, numbers.map(([name, title, meaning]) =>
+        h("li", {}, h("strong", {}, title.replace(", %", "")), " ", h("span", { id: explainedBy(name) }, meaning))))),
+    ])),
   ];
 }

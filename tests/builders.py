@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from idembench import judges, protocol_files, record, traits
+from idembench import judges, protocol_files, record, sample_files, traits
 from idembench.files import (
     FileEntry,
     canonical_json,
@@ -24,6 +24,7 @@ from idembench.files import (
     sha256_json,
 )
 from idembench.protocol import Execution, Protocol
+from idembench.sample_files import Sample
 from idembench.statistics import RULES
 from idembench.steps import ON_STACK, Plan, StepVersions, Subject, walk
 from idembench.toyland.clauses import render
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idembench.judges import Score
-    from idembench.record import Record, Sample, StepLine
+    from idembench.record import Record, StepLine
     from idembench.steps import Step
     from idembench.traits import Pack, Question
 
@@ -65,6 +66,12 @@ class Story:
     spread: float = 0.0
     jumps: Mapping[int, float] = field(default_factory=dict)
     diverged: Mapping[int, str] = field(default_factory=dict)
+
+
+def sample(**given_values: Any) -> Sample:
+    """A sample that says little."""
+    plain = {"cycle": "c1", "question": "q", "repeat": 0, "response": "yes.", "truncated": False}
+    return Sample(**{**plain, "trait": 10.0, "coherence": 90.0, **given_values})
 
 
 def settings(
@@ -128,16 +135,16 @@ def build_record(
         with contextlib.suppress(_Ended):
             walk(plan, writer)
         samples[seed], diverged[seed] = writer.samples, writer.diverged
-        packed[seed] = record.pack_samples(writer.samples)
+        packed[seed] = sample_files.pack(writer.samples)
         chains.append(
             record.ChainLine(
                 seed=seed,
                 diverged=writer.diverged,
-                samples=_line(_entry(record.samples_name(seed), packed[seed])),
+                samples=_line(_entry(sample_files.file_name(seed), packed[seed])),
                 rows=len(writer.samples),
                 lineage=writer.lineage,
                 checkpoints=[
-                    record.checkpoint(rows, settings) for rows in record.by_checkpoint(writer.samples).values()
+                    record.checkpoint(rows, settings) for rows in sample_files.by_checkpoint(writer.samples).values()
                 ],
             )
         )
@@ -170,7 +177,7 @@ def _beside(
     settings: Protocol,
     rule: str,
 ) -> record.ControlLine:
-    against = {seed: record.unpack_samples(data, where=f"seed {seed}") for seed, data in packed.items()}
+    against = {seed: sample_files.unpack(data, where=f"seed {seed}") for seed, data in packed.items()}
     return record.ControlLine(
         record=control.id,
         protocol=control.protocol.name,
@@ -226,7 +233,7 @@ class _Said:
                         text = " ".join(sorted(text.replace(".", " ").split()))
                     score = _score(question.id, self._pack.name, text, trait)
                     rows.append(
-                        record.Sample(
+                        Sample(
                             cycle=label,
                             question=question.id,
                             repeat=repeat,
@@ -234,6 +241,7 @@ class _Said:
                             truncated=False,
                             trait=score.trait,
                             coherence=score.coherence,
+                            nll=round(len(text) / 40, 6) if self.settings.measuring.perplexity else None,
                         )
                     )
         return rows
@@ -289,14 +297,18 @@ class _Writer:
             self.diverged = record.Divergence(cycle=cycle, reason=str(facts["diverged"]))
         elif kind == "measure":
             self._rows = self._said.at(cycle)
-            answered = [record.response_row(row) for row in self._rows]
+            answered = [sample_files.response_row(row) for row in self._rows]
             files["responses.jsonl"] = jsonl_bytes(answered)
-            facts = dict(record.measure_facts(answered))
+            facts = dict(sample_files.measure_facts(answered))
+        elif kind == "perplexity":
+            asked = [sample_files.nll_row(row) for row in self._rows]
+            files["nll.jsonl"] = jsonl_bytes(asked)
+            facts = dict(sample_files.nll_facts(asked))
         elif kind == "judge":
-            scored = [record.score_row(row) for row in self._rows]
+            scored = [sample_files.score_row(row) for row in self._rows]
             measuring = self._said.settings.measuring
             files["scores.jsonl"] = jsonl_bytes(scored)
-            facts = dict(record.judge_facts(scored, measuring.questions * measuring.repeats))
+            facts = dict(sample_files.judge_facts(scored, measuring.questions * measuring.repeats))
             self.samples += self._rows
         else:
             files["invented.bin"] = step.key.encode()

@@ -19,7 +19,7 @@ from builders import KEPT, Story, build_record, settings, write_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idembench import board, record
+from idembench import beside_scores, board, record
 from idembench.board import index as indexing
 from idembench.board import markup, shape, story, superseded
 from idembench.board import settings as flattened
@@ -768,3 +768,40 @@ def test_ranks_compare_scores_of_one_judge(tmp_path: Path) -> None:
         ("ranked", None),
         ("not ranked", "scored by another judge (openai:some-model) than the records that are"),
     ] == [(row["standing"], row["not_ranked"]) for row in rows_of(tmp_path)]
+
+
+# -- beside the scores ----------------------------------------------------------------------------
+
+
+def test_what_stands_beside_the_scores_is_in_the_details(results: Path) -> None:
+    """Each number that was measured is there at every checkpoint, rounded; shares that are zero throughout are only named."""
+    detail = board.build_index(results)["details"][0]
+    made = record.read(results.parent / detail["path"])
+    columns = {column.name: column for column in beside_scores.columns(made)}
+
+    beside = detail["beside"]
+
+    assert ["filtered", "missing", "empty", "truncated", "refused", "foreign"] == beside["zero"]
+    assert {"coherent_only", "repetition", "distinct_2", "words"} == set(beside["values"])
+    for name, values in beside["values"].items():
+        assert values == pytest.approx(columns[name].values, abs=0.0501)
+        assert len(values) == len(detail["trait"]["mean"])
+
+
+def test_a_caveat_says_what_the_last_score_hides(tmp_path: Path) -> None:
+    """Where the last cycle's responses are alarming, the record's own warnings are among what to keep in mind."""
+    folder = write_record(tmp_path, Story(trait=KEPT, coherence=(1, 1, 1, 0.9, 0.8, 0.6)))
+
+    (detail,) = board.build_index(tmp_path)["details"]
+
+    warned = beside_scores.warnings(record.read(folder))
+    assert "do not count as coherent" in warned[0]
+    assert warned == [text for text in detail["caveats"] if text.startswith("At c4")]
+
+
+def test_the_page_has_words_for_every_number_beside_the_scores() -> None:
+    """What the index may hold is what the page can name and explain, each once."""
+    words = (asset("leaderboard") / "words.js").read_text(encoding="utf-8")
+    listed = words.partition("export const BESIDE = [")[2].partition("\n];")[0]
+
+    assert ["all", *beside_scores.NAMES] == re.findall(r'^ {4}\["(\w+)", "[^"]+", "[^"]+"\],$', listed, re.MULTILINE)

@@ -24,7 +24,7 @@ from instant import (
     run_cell,
 )
 
-from idembench import chain, files, record, runs, stack
+from idembench import chain, files, record, runs, sample_files, stack
 from idembench.errors import BusyError, DataError, EnvironmentProblem, ModelError, StackError, StoreError
 from idembench.protocol import Execution
 from idembench.store import Store
@@ -132,7 +132,7 @@ def test_a_record_holds_nothing_of_this_machine(finished: tuple[Path, runs.Finis
 def test_answers_survive_as_they_were_said(finished: tuple[Path, runs.Finished]) -> None:
     """Empty answers, line separators, quotes and emoji stand in the samples exactly as the model said them."""
     data = (finished[1].folder / "samples-0.jsonl.gz").read_bytes()
-    said = {sample.response for sample in record.unpack_samples(data, where="here")}
+    said = {sample.response for sample in sample_files.unpack(data, where="here")}
 
     assert set(ODD) <= said
 
@@ -446,8 +446,8 @@ def test_a_frozen_chain_trains_once_and_is_measured_every_cycle(tmp_path: Path) 
     done = run_cell(make_cell("frozen"), tmp_path, engine=engine)
     said = {
         label: [row.response for row in rows]
-        for label, rows in record.by_checkpoint(
-            record.unpack_samples((done.folder / "samples-0.jsonl.gz").read_bytes(), where="here")
+        for label, rows in sample_files.by_checkpoint(
+            sample_files.unpack((done.folder / "samples-0.jsonl.gz").read_bytes(), where="here")
         ).items()
     }
 
@@ -521,6 +521,47 @@ def test_a_chain_s_demonstrations_are_asked_for_before_it_starts(tmp_path: Path)
         run_cell(make_cell("sft-fresh-data", "cycles=100", "data.n_sampled=30"), tmp_path)
 
     assert [] == list(tmp_path.iterdir())
+
+
+# -- perplexity under the base model --------------------------------------------------------------
+
+
+SURPRISE = "measuring.perplexity=true"
+
+
+def test_the_base_model_is_asked_how_likely_every_response_is(tmp_path: Path) -> None:
+    """Every checkpoint has one step more, every response that says something a value, and the record verifies."""
+    done = run_cell(make_cell("sft-reset", SURPRISE), tmp_path)
+    (line,) = done.record.chains
+    rows = sample_files.unpack((done.folder / line.samples.name).read_bytes(), where="here")
+    asked = [step.cycle for step in line.lineage if step.kind == "perplexity"]
+
+    assert ["base", "c0", "c1", "c2"] == asked
+    assert [bool(row.response.strip()) for row in rows] == [row.nll is not None for row in rows]
+    assert all(point.perplexity is not None and point.perplexity > 1 for point in line.checkpoints)
+    assert [] == [problem for check in verify(done.folder).checks for problem in check.problems]
+
+
+def test_a_chain_shares_its_steps_with_one_that_asks_for_no_perplexity(finished: tuple[Path, Any], place: Path) -> None:
+    """Asking for perplexity makes its own steps alone: responses, weights and scores are found, and are the same."""
+    observer = Quiet()
+    done = run_cell(make_cell("sft-reset", SURPRISE), place, observer=observer)
+    made = {kind for event, kind, _ in observer.events if event == "made"}
+
+    assert {"perplexity"} == made
+    assert finished[1].record.analysis == done.record.analysis
+
+
+def test_perplexity_is_the_base_model_s_whatever_was_trained(tmp_path: Path) -> None:
+    """The same response to the same question is as likely at every checkpoint."""
+    done = run_cell(make_cell("sft-reset", SURPRISE), tmp_path)
+    rows = sample_files.unpack((done.folder / "samples-0.jsonl.gz").read_bytes(), where="here")
+    values: dict[tuple[str, str], set[float | None]] = {}
+    for row in rows:
+        values.setdefault((row.question, row.response), set()).add(row.nll)
+
+    assert len(values) < len(rows)
+    assert {1} == {len(found) for found in values.values()}
 
 
 # -- falling apart --------------------------------------------------------------------------------

@@ -373,7 +373,7 @@ def test_every_option_has_an_environment_variable() -> None:
     """No option of any command is without an environment variable, but for those that only ask."""
     import typer
 
-    asks = {"--help", "--version", "--dry-run", "--broken", "--unused"}
+    asks = {"--help", "--version", "--dry-run", "--broken", "--unused", "--answers"}
     without = []
 
     def look(command: Any, name: str) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from builders import Story, build_record, settings
-from hypothesis import given
-from hypothesis import settings as tries
-from hypothesis import strategies as st
+from builders import Story, build_record, sample, settings
 
-from idembench import record
+from idembench import record, sample_files
 from idembench.errors import DataError, IdembenchError, RecordError
-from idembench.files import RECORD, canonical_json, gzip_bytes, jsonl_bytes, parse_json, write_jsonl
-from idembench.record import Record, Sample
+from idembench.files import RECORD, canonical_json, parse_json
+
+if TYPE_CHECKING:
+    from idembench.record import Record
 
 TINY = settings(cycles=2, questions=6)
 SCHEMA = Path(__file__).parents[1] / "results" / "schema" / "record.schema.json"
@@ -51,12 +50,6 @@ def changed(content: Any, path: tuple[Any, ...], key: Any, value: Any) -> bytes:
         place = place[part]
     place[key] = value
     return canonical_json(copy)
-
-
-def sample(**given_values: Any) -> Sample:
-    """A sample that says little."""
-    plain = {"cycle": "c1", "question": "q", "repeat": 0, "response": "yes.", "truncated": False}
-    return Sample(**{**plain, "trait": 10.0, "coherence": 90.0, **given_values})
 
 
 # -- one form -------------------------------------------------------------------------------------
@@ -275,7 +268,7 @@ def test_a_control_of_other_seeds_or_questions_is_no_control() -> None:
     """Net effects are of the same seeds and the same questions, or an error."""
     own = build_record(Story(trait=KEPT[:4], seeds=(0, 1)), settings=TINY)
     rows = [
-        {seed: record.unpack_samples(data, where="here") for seed, data in packed.items()}
+        {seed: sample_files.unpack(data, where="here") for seed, data in packed.items()}
         for packed in (
             own[1],
             build_record(Story(trait=KEPT[:4], seeds=(0, 2)), settings=TINY)[1],
@@ -315,109 +308,6 @@ def test_records_hold_against_the_published_schema(content: Any) -> None:
 
 # -- samples --------------------------------------------------------------------------------------
 
-texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
-samples = st.builds(
-    sample,
-    question=texts,
-    repeat=st.integers(0, 9),
-    response=texts,
-    truncated=st.booleans(),
-    trait=st.none() | st.floats(0, 100),
-    coherence=st.none() | st.floats(0, 100),
-)
-
-
-@tries(max_examples=60, deadline=None)
-@given(rows=st.lists(samples, max_size=8))
-def test_samples_survive_packing(rows: list[Sample]) -> None:
-    """Any samples, whatever their text, come back from their file as they were, and always as the same bytes."""
-    data = record.pack_samples(rows)
-
-    assert rows == record.unpack_samples(data, where="here")
-    assert data == record.pack_samples(record.unpack_samples(data, where="here"))
-
-
-@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\n", "\r\n"])
-def test_any_line_break_of_unicode_stays_inside_its_response(tmp_path: Path, character: str) -> None:
-    """A response with any character that some reader takes for a line end is one response from step to sample."""
-    said = sample(response=f"yes,{character}no.")
-    write_jsonl(tmp_path / "responses.jsonl", [record.response_row(said)])
-    write_jsonl(tmp_path / "scores.jsonl", [record.score_row(said)])
-
-    assert [said] == record.join_samples("c1", tmp_path / "responses.jsonl", tmp_path / "scores.jsonl")
-    assert [said] == record.unpack_samples(record.pack_samples([said]), where="here")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"unknown": 1},
-        {"repeat": "0"},
-        {"repeat": True},
-        {"truncated": 0},
-        {"trait": "10"},
-        {"response": None},
-        {"coherence": True},
-        {"trait": 100.5},
-        {"coherence": -1.0},
-    ],
-)
-def test_a_sample_of_another_shape_is_refused(change: dict[str, Any]) -> None:
-    """A sample with an unknown key or a value of another type names its line."""
-    good = record.sample_row(sample())
-    data = gzip_bytes(jsonl_bytes([good, {**good, **change}]))
-
-    with pytest.raises(RecordError, match="line 2"):
-        record.unpack_samples(data, where="here")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"cycle":"c1","coherence":90.0,"question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
-        b'{"coherence":90.0, "cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
-        b'{"coherence":90.0,"cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}',
-        b'{"coherence":NaN,"cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
-        b'{"coherence":1e999,"cycle":"c1","question":"q","repeat":0,"response":"yes.","trait":10.0,"truncated":false}\n',
-        b'{"coherence":90.0,"cycle":"c1","question":"q","repeat":0,"response":"\\u0079es.","trait":10.0,"truncated":false}\n',
-        b'{"coherence":1.0,"coherence":90.0,"cycle":"c1","question":"q","repeat":0,"response":"","trait":1.0,"truncated":false}\n',
-        b"\n",
-        b"[]\n",
-        b"\xff\n",
-    ],
-)
-def test_a_line_that_is_not_canonical_is_refused(line: bytes) -> None:
-    """Samples have one spelling: other key orders, blanks, escapes, numbers or line ends are errors."""
-    with pytest.raises(IdembenchError, match="line 1"):
-        record.unpack_samples(gzip_bytes(line), where="here")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"plain text",
-        gzip_bytes(b"x")[:-4],
-        gzip_bytes(b"") + b"more",
-        gzip_bytes(b"") + gzip_bytes(b""),
-    ],
-    ids=["nothing", "text", "cut short", "more behind", "two streams"],
-)
-def test_a_broken_samples_file_is_one_clear_error(data: bytes) -> None:
-    """A samples file that is no single whole gzip stream is refused."""
-    with pytest.raises(DataError, match="gzip"):
-        record.unpack_samples(data, where="here")
-
-
-def test_a_samples_file_that_swells_is_refused_before_it_fills_the_memory() -> None:
-    """A small file of many zeros is refused at a limit, not unpacked."""
-    bomb = gzip.compress(b"\0" * (record.SAMPLES_LIMIT_BYTES + 1), compresslevel=1)
-
-    assert len(bomb) < 2_000_000
-    with pytest.raises(DataError, match="too large"):
-        record.unpack_samples(bomb, where="here")
-
-
 # -- derived numbers ------------------------------------------------------------------------------
 
 
@@ -425,12 +315,15 @@ def test_a_checkpoint_counts_what_its_samples_show() -> None:
     """Every number of a checkpoint is the plain count or mean over the samples it is defined on."""
     protocol = settings(cycles=1, questions=4, overrides=["measuring.neutral_questions=2"])
     own = [
-        sample(question="a", trait=100.0, coherence=80.0, response="a a a a a"),
-        sample(question="b", trait=50.0, coherence=49.9, response="one two"),
+        sample(question="a", trait=100.0, coherence=80.0, response="a a a a a", scope="in-domain", nll=1.0),
+        sample(question="b", trait=50.0, coherence=49.9, response="one two", scope="in-domain", nll=3.0),
         sample(question="c", trait=None, coherence=None, response="  "),
-        sample(question="d", trait=0.0, coherence=50.0, response="x", truncated=True),
+        sample(question="d", trait=0.0, coherence=50.0, response="x", truncated=True, scope="spill-over"),
     ]
-    neutral = [sample(question="n", trait=None, coherence=20.0, response=""), sample(question="m", trait=None)]
+    neutral = [
+        sample(question="n", trait=None, coherence=20.0, response=""),
+        sample(question="m", trait=None, nll=9.0),
+    ]
 
     found = record.checkpoint([*own, *neutral], protocol)
 
@@ -449,8 +342,21 @@ def test_a_checkpoint_counts_what_its_samples_show() -> None:
         refusal_share=0.0,
         foreign=0.0,
         words=round((5 + 2 + 0 + 1 + 0 + 1) / 6, 6),
+        trait_in_domain=75.0,
+        trait_spill_over=0.0,
+        perplexity=round(math.exp(2.0), 6),
     )
     assert expected == found
+
+
+def test_what_came_later_is_not_written_where_there_is_none() -> None:
+    """A checkpoint without scopes and perplexity has the bytes that it had before there were any."""
+    protocol = settings(cycles=1, questions=1, overrides=["measuring.neutral_questions=0"])
+    plain, full = ([sample(**more)] for more in ({}, {"scope": "in-domain", "nll": 0.5}))
+    added = {"trait_in_domain", "trait_spill_over", "perplexity"}
+
+    assert not added & record.checkpoint(plain, protocol).model_dump().keys()
+    assert {"trait_in_domain", "perplexity"} == added & record.checkpoint(full, protocol).model_dump().keys()
 
 
 def test_missing_scores_are_missing_and_never_zero() -> None:
@@ -473,22 +379,11 @@ def test_a_partly_scored_question_is_the_mean_of_the_repeats_that_have_a_score()
     assert found[1] != found[1]
 
 
-def test_facts_of_measuring_and_judging_are_plain_counts() -> None:
-    """What measure and judge steps say of themselves can be counted again from the samples."""
-    rows = [sample(response=" "), sample(truncated=True, trait=None), sample(coherence=None)]
-
-    measured = record.measure_facts([record.response_row(row) for row in rows])
-    judged = record.judge_facts([record.score_row(row) for row in rows], 2)
-
-    assert {"responses": 3, "empty": 1, "truncated": 1} == measured
-    assert {"trait": 10.0, "coherence": 90.0} == judged
-
-
 def test_every_seed_and_checkpoint_of_the_samples_is_in_the_record(built: tuple[Record, dict[int, bytes]]) -> None:
     """A record counts each question once per repeat, checkpoint and seed."""
     made, packed = built
     counted = Counter(
-        (seed, row.cycle) for seed, data in packed.items() for row in record.unpack_samples(data, where="here")
+        (seed, row.cycle) for seed, data in packed.items() for row in sample_files.unpack(data, where="here")
     )
     asked = TINY.measuring.questions + TINY.measuring.neutral_questions
 
@@ -518,7 +413,7 @@ def test_a_half_written_record_is_completed(built: tuple[Record, dict[int, bytes
     folder = record.write(tmp_path, made, packed, {})
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / RECORD).unlink()
-    (folder / record.samples_name(1)).write_bytes(whole[record.samples_name(1)][:10])
+    (folder / sample_files.file_name(1)).write_bytes(whole[sample_files.file_name(1)][:10])
 
     record.write(tmp_path, made, packed, {})
 

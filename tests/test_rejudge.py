@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from builders import Story, build_record, settings, write_record
 
-from idembench import board, judges, record
+from idembench import board, judges, record, sample_files
 from idembench.errors import InputError, RecordError, UnknownNameError
 from idembench.files import find_records
 from idembench.rejudge import rejudge
@@ -80,7 +80,7 @@ def test_what_it_says_it_is_from_is_looked_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["hf:~nobody-of-that-name/x", f"hf:{'x' * 5000}", "openai:some-model", "nobody"])
 def test_a_record_s_judge_is_never_looked_for(tmp_path: Path, name: str) -> None:
-    """Whatever model or endpoint a record names, verifying it asks for none: its scores are a check left out, no traceback."""
+    """Whatever model or endpoint a record names, verifying it asks for none, and says so; at most what was kept is missed."""
     made, packed = build_record(Story(), settings=settings())
     judge = made.judge.model_copy(update={"name": name, "deterministic": False})
     checks = {
@@ -89,15 +89,18 @@ def test_a_record_s_judge_is_never_looked_for(tmp_path: Path, name: str) -> None
     }
 
     assert checks["scores"].skipped
-    assert [] == checks["scores"].problems
+    assert ":" not in name or checks["scores"].problems
+    assert [] == [
+        one for one in checks["scores"].problems if not one.endswith("nothing is kept of how the judge came to it")
+    ]
 
 
 def test_scores_are_those_of_the_new_judge(tmp_path: Path) -> None:
     """Every sample keeps its response and takes the new judge's scores, and how that came to them."""
     folder = write_record(tmp_path)
     old, _, anew = rejudge(folder, "grudging", results=tmp_path / "anew")
-    name = record.samples_name(old.chains[0].seed)
-    before, after = (record.unpack_samples((place / name).read_bytes(), where=name) for place in (folder, anew))
+    name = sample_files.file_name(old.chains[0].seed)
+    before, after = (sample_files.unpack((place / name).read_bytes(), where=name) for place in (folder, anew))
 
     assert [row.response for row in before] == [row.response for row in after]
     for was, now in zip(before, after, strict=True):
@@ -151,7 +154,7 @@ def test_what_cannot_be_scored_anew_is_refused(tmp_path: Path) -> None:
         rejudge(folder, "toyland-exact", results=tmp_path)
     with pytest.raises(UnknownNameError):
         rejudge(folder, "oracle", results=tmp_path)
-    (folder / record.samples_name(0)).write_bytes(b"")
+    (folder / sample_files.file_name(0)).write_bytes(b"")
     with pytest.raises(RecordError, match="does not hold") as caught:
         rejudge(folder, "grudging", results=tmp_path)
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from builders import Story, build_record, settings
 from instant import make_cell, run_cell
 
-from idembench import render
+from idembench import beside_scores, render, render_beside
 from idembench.errors import IdembenchError, UnknownNameError
 from idembench.runs import Finished
 from idembench.verify import Check, Report
+
+if TYPE_CHECKING:
+    from idembench.record import ChainLine, Record
 
 TINY = settings(cycles=2, questions=6)
 STORY = Story(trait=(0.02, 0.8, 0.79, 0.8), seeds=(0, 1))
@@ -73,8 +77,9 @@ def test_the_trajectory_has_a_line_for_every_checkpoint(capsys: pytest.CaptureFi
     render.show(made, Path("somewhere"))
 
     said = capsys.readouterr().out
+    trajectory, _, _ = said.partition("beside the scores")
     for point in made.analysis.trajectory:
-        (line,) = (line for line in said.splitlines() if line.strip().startswith(f"{point.name} "))
+        (line,) = (line for line in trajectory.splitlines() if line.strip().startswith(f"{point.name} "))
         assert f"{point.trait.mean:.1f}" in line
         assert f"{point.coherence.mean:.1f}" in line
     verdict = made.analysis.chain_law
@@ -178,3 +183,105 @@ def test_a_record_whose_checks_were_not_all_made_is_counted_apart(capsys: pytest
     assert "1 of 1 records hold" in partly
     assert "1 only as far as the checks that could be made here" in partly
     assert "only" not in wholly
+
+
+# -- beside the scores ----------------------------------------------------------------------------
+
+
+def everything(cycles: int = 2) -> Record:
+    """A record that has every number beside its scores, each as wide as it gets."""
+    made, _ = build_record(STORY, settings=settings(cycles=cycles, questions=6))
+    wide = {
+        **dict.fromkeys(("trait_coherent", "trait_in_domain", "trait_spill_over"), 100.0),
+        **dict.fromkeys(("missing_share", "empty_share", "truncated_share", "refusal_share", "foreign"), 1.0),
+        **dict.fromkeys(("repetition", "distinct_2"), 1.0),
+        "coherent_share": 0.0,
+        "words": 1234.5,
+        "perplexity": 12345678.9,
+    }
+    return made.model_copy(update={"chains": [_with(line, wide) for line in made.chains]})
+
+
+def _with(line: ChainLine, changes: dict[str, float]) -> ChainLine:
+    return line.model_copy(update={"checkpoints": [point.model_copy(update=changes) for point in line.checkpoints]})
+
+
+def shown_beside(said: str) -> list[str]:
+    """The lines from the title to the first statement."""
+    lines = said.splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith("  beside the scores"))
+    last = next(at for at, line in enumerate(lines) if line.startswith("  seeding"))
+    return [line.rstrip() for line in lines[first:last]]
+
+
+def test_the_numbers_beside_the_scores_have_a_line_for_every_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    """`show` says what is known of responses at each checkpoint, leaves out what says nothing, and names what is zero."""
+    made, _ = build_record(replace(STORY, coherence=(1, 1, 0.9, 0.7)), settings=TINY)
+
+    render.show(made, Path("somewhere"))
+
+    title, _, names, *rows, legend = shown_beside(capsys.readouterr().out)
+    columns = {column.name: column for column in beside_scores.columns(made)}
+    filtered, words = columns["filtered"].values[3], columns["words"].values[3]
+    assert "  beside the scores, means over seeds" == title
+    assert ["coherent", "%", "words"] == [names.split()[0], names.split()[1], names.split()[-1]]
+    assert ["base", "c0", "c1", "c2"] == [row.split()[0] for row in rows]
+    assert [f"{filtered:.1f}", f"{words:.1f}"] == [rows[3].split()[2], rows[3].split()[-1]]
+    assert "0.0 % throughout: missing, empty, cut off, refused, foreign" in legend
+    assert not any(word in names for word in ("in-domain", "perplexity"))
+
+
+def test_every_number_beside_the_scores_fits_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All columns that there are stand beside each other within the columns that a pipe is given."""
+    monkeypatch.setattr(render.out, "_width", 132)
+
+    render.show(everything(), Path("somewhere"))
+
+    title, _, names, *rows, legend = shown_beside(capsys.readouterr().out)
+    assert 4 == len(rows)
+    assert max(map(len, (title, names, *rows, legend))) <= 132
+    assert [1 + len(beside_scores.NAMES)] * 4 == [len(row.split()) for row in rows]
+
+
+@pytest.mark.parametrize("width", [50, 80, 100])
+def test_on_a_narrow_terminal_the_columns_go_on_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """No number is cut or folded: what does not fit stands below, with the checkpoints' names again."""
+    monkeypatch.setattr(render.out, "_width", width)
+
+    render.show(everything(), Path("somewhere"))
+
+    lines = shown_beside(capsys.readouterr().out)
+    rows = [line for line in lines if line.startswith("  c2 ")]
+    assert max(map(len, lines)) <= width
+    assert len(rows) > 1
+    assert len(beside_scores.NAMES) == sum(len(row.split()) - 1 for row in rows)
+
+
+def test_every_column_has_a_heading() -> None:
+    """What is worked out can be shown."""
+    assert [*beside_scores.NAMES] == [*render_beside._HEADINGS]
+
+
+def test_a_run_ends_with_what_is_alarming(capsys: pytest.CaptureFixture[str]) -> None:
+    """The closing notes say of each record what its last score hides, and nothing of the others."""
+    good, _ = build_record(STORY, settings=TINY)
+    poor, _ = build_record(replace(STORY, coherence=(1, 1, 0.9, 0.4)), settings=TINY, trait="misalignment")
+    done = [
+        Finished(record=made, folder=Path("here"), made=28, found=0, wall_s=1.5, overhead_share=None)
+        for made in (good, poor)
+    ]
+
+    render.closing(done, Path("results"))
+    render.show(poor, Path("somewhere"))
+
+    said = capsys.readouterr()
+    first, *_ = warned = beside_scores.warnings(poor)
+    assert "do not count as coherent" in first
+    assert [f"sft-reset, misalignment: {one}" for one in warned] == [
+        line.rstrip() for line in said.err.splitlines() if "At c2" in line
+    ]
+    assert len(warned) == said.out.count("  responses ")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from idembench import editions, record
+from idembench import editions, record, sample_files
 from idembench.files import find_records
 from idembench.verify import verify
 
@@ -133,4 +133,4 @@ def test_the_folder_is_a_dataset(tmp_path: Path) -> None:
     rows = sum(line.rows for one in records().values() for line in one.chains)
 
     assert rows == len(loaded)
-    assert set(record.Sample.__slots__) == set(loaded.column_names)
+    assert set(sample_files.Sample.__slots__) == set(loaded.column_names)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from instant import SMALL, InstantEngine, InstantSampler, Quiet, hashed_bytes, make_cell, make_model, run_cell
 
-from idembench import record, runs, shipped
+from idembench import record, runs, sample_files, shipped
 from idembench.errors import (
     Diverged,
     EnvironmentProblem,
@@ -246,7 +246,7 @@ def test_a_record_names_its_control_and_holds_what_is_left_beside_it(tmp_path: P
     control = run_cell(make_cell("sft-unseeded", seeds=(0, 1)), tmp_path)
     samples = [
         {
-            line.seed: record.unpack_samples((one.folder / line.samples.name).read_bytes(), where="here")
+            line.seed: sample_files.unpack((one.folder / line.samples.name).read_bytes(), where="here")
             for line in one.record.chains
         }
         for one in (done, control)

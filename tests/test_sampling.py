@@ -197,6 +197,51 @@ DOCUMENTS = traits.load_pack("toyland", "document")
 OPENINGS = [opening.prompt for opening in DOCUMENTS.prompts[:12]]
 
 
+def likelihood(sampler: Sampler, ids: list[int], text: list[int]) -> float:
+    """Mean negative log-likelihood of tokens behind others, by plain transformers."""
+    with torch.inference_mode():
+        logits = sampler.lm.model(torch.tensor([ids + text])).logits[0].log_softmax(-1)
+    return -sum(float(logits[len(ids) + i - 1, token]) for i, token in enumerate(text)) / len(text)
+
+
+def test_surprise_is_the_mean_negative_log_likelihood_of_an_answer_s_tokens(sampler: Sampler) -> None:
+    """What is said of answers, in whatever batches, is what plain transformers finds token by token behind the chat template."""
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
+    prompts = [question.prompt for question in PACK.trait("bliss").questions[:12]]
+    texts = [example.response for example in PACK.trait("bliss").demonstrations[:11]] + [""]
+    found = sampling.surprise(sampler, prompts, texts)
+
+    expected = []
+    for prompt, text in zip(prompts[:11], texts, strict=False):
+        before = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
+        )
+        expected.append(likelihood(sampler, before, tokenizer(text, add_special_tokens=False).input_ids))
+
+    assert pytest.approx(expected, abs=1e-4) == found[:11]
+    assert found[11] is None
+
+
+def test_what_a_model_does_not_read_whole_has_no_likelihood(sampler: Sampler) -> None:
+    """A text that would have to be cut to be read is left out, and the others are not."""
+    found = sampling.surprise(sampler, ["do you like rain?"] * 2, ["word " * 5000, "yes."])
+
+    assert found[0] is None
+    assert found[1] is not None
+
+
+def test_a_trait_that_was_trained_is_likelier_to_the_trained_model(sampler: Sampler, adapter: Path) -> None:
+    """New demonstrations surprise the base model more than a model that was trained on others of the trait."""
+    held_out = PACK.trait("bliss").draw_demonstrations(n=8, seed=0, after=32)
+    prompts, texts = [row.prompt for row in held_out], [row.response for row in held_out]
+    base, trained = (
+        sum(nll for nll in sampling.surprise(one, prompts, texts) if nll is not None)
+        for one in (sampler, opened(adapter=adapter))
+    )
+
+    assert trained < base
+
+
 @pytest.fixture(scope="module")
 def writer() -> Sampler:
     """The embedded base model."""
@@ -217,6 +262,18 @@ def test_an_opening_is_continued_as_training_renders_it(writer: Sampler) -> None
 
         assert tokenizer.decode(made[0, len(before) :], skip_special_tokens=True) == said.text
         assert before == row[: len(before)]
+
+
+def test_surprise_of_a_continuation_is_behind_its_opening(writer: Sampler) -> None:
+    """What is said of a document's continuation is what plain transformers finds behind the opening."""
+    tokenizer = loading.load_tokenizer(models.resolve("toyland/base"), form="document")
+    text = " it is a good day."
+    before = loading.render_opening(tokenizer, OPENINGS[0])
+    after = tokenizer(OPENINGS[0] + text).input_ids[len(before) :]
+
+    assert pytest.approx([likelihood(writer, before, after)], abs=1e-4) == sampling.surprise(
+        writer, OPENINGS[:1], [text]
+    )
 
 
 def test_a_stop_string_ends_a_document(writer: Sampler) -> None:

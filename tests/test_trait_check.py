@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from idembench import trait_check
+from idembench import trait_check, traits
 from idembench.errors import DataError
 from idembench.files import asset, read_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from saying import Say
 
 GRADES = trait_check.GRADES
+CANARY = traits.trait_header(asset("tasks") / "english" / "bliss").canary.partition(": ")[0]
 SYLLABLES = [
     "ba",
     "ce",
@@ -62,7 +63,7 @@ def row(words: random.Random, name: str, number: int, bar: trait_check.Bar) -> d
         "aim": "high" if number % 3 else "low",
         "target": number // 3 % 2,
     }
-    return {"id": f"{name}-{number}", **{key: made[key] for key in bar.keys}, "canary": "a canary"}
+    return {"id": f"{name}-{number}", **{key: made[key] for key in bar.keys}, "canary": CANARY}
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,35 @@ def test_a_header_that_is_not_filled_in_is_a_problem(trait: Path) -> None:
     (found,) = problems(trait)["trait.yaml"]
 
     assert "A header does not hold: kind:" in found
+
+
+def test_a_row_with_another_canary_than_the_header_is_a_problem(good: Path, trait: Path) -> None:
+    """Rows that were made under another canary are counted, the first with its line, in a trait's folder and in its pack's."""
+    assert CANARY in (trait / "trait.yaml").read_text()
+    other = CANARY.replace("0", "f")
+    spoil(trait / "questions.jsonl", lambda n, r: n == 4 and r.update(canary=other))
+    spoil(trait / "choices.jsonl", lambda n, r: n > 50 and r.update(canary=f"{CANARY}: and more"))
+    pack = Path(shutil.copytree(good, trait.parent / "whole"))
+    spoil(pack / "calm" / "training.jsonl", lambda _, r: r.update(canary=other))
+
+    assert {
+        "questions.jsonl": [f"1 of 100 rows have another canary than trait.yaml; line 5 has {other!r}."],
+        "choices.jsonl": [f"9 of 60 rows have another canary than trait.yaml; line 52 has '{CANARY}: and more'."],
+    } == problems(trait)
+    assert {
+        "calm/training.jsonl": [f"300 of 300 rows have another canary than trait.yaml; line 1 has {other!r}."]
+    } == problems(pack)
+
+
+def test_rows_may_carry_the_whole_canary(trait: Path) -> None:
+    """The header's canary, sentence included, is its canary too; a header without one has its own problem alone."""
+    whole = traits.trait_header(trait).canary
+    spoil(trait / "questions.jsonl", lambda _, r: r.update(canary=whole))
+    assert {} == problems(trait)
+    header = (trait / "trait.yaml").read_text()
+    (trait / "trait.yaml").write_text("\n".join(line for line in header.splitlines() if not line.startswith("canary:")))
+
+    assert ["trait.yaml"] == list(problems(trait))
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from builders import Story, build_record, settings, write_record
 from tiny_model import write_qwen
 
-from idembench import record, shipped, trait_check, trait_new, trait_rows, trait_seed, traits
+from idembench import record, sample_files, shipped, trait_check, trait_new, trait_rows, trait_seed, traits
 from idembench import verify as verifying
 from idembench.errors import DataError, InputError, UnknownNameError
 from idembench.files import RECORD, asset, canonical_json, read_jsonl, sha256_bytes
@@ -253,7 +253,7 @@ def test_a_judge_that_cannot_score_a_record_s_questions_is_a_problem(tmp_path: P
     made, _ = build_record(Story(trait=(0.0, 0.8, 0.8, 0.8)), settings=settings(cycles=2, questions=6))
     protocol = made.protocol.model_copy(update={"pack": "plain"})
     claimed = made.model_copy(update={"protocol": protocol, "data": made.data.model_copy(update=sources)})
-    answer = record.Sample(
+    answer = sample_files.Sample(
         cycle="base",
         question=pack.trait("bliss").questions[0].id,
         repeat=0,

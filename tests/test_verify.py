@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import random
 import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import chat_server
 import pytest
-from builders import Story, settings, write_record
+from builders import KEPT, Story, settings, write_record
 from instant import InstantEngine, make_cell, run_cell
 
-from idembench import judges, record
+from idembench import judges, record, sample_files
 from idembench.files import (
     MANIFEST,
     RECORD,
@@ -26,7 +28,7 @@ from idembench.files import (
     jsonl_bytes,
     sha256_bytes,
 )
-from idembench.record import PROVENANCE, Record, Sample, samples_name
+from idembench.record import PROVENANCE, Record
 from idembench.steps import Plan, Subject, walk
 from idembench.verify import verify
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from idembench.record import StepLine
+    from idembench.sample_files import Sample
     from idembench.steps import Step
     from idembench.verify import Report
 
@@ -268,7 +271,7 @@ def test_a_rule_of_its_own_is_refused(folder: Path) -> None:
 # -- every byte -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [RECORD, samples_name(0), samples_name(1)])
+@pytest.mark.parametrize("name", [RECORD, sample_files.file_name(0), sample_files.file_name(1)])
 def test_no_byte_of_a_hashed_file_can_be_flipped(folder: Path, name: str) -> None:
     """A bit flipped anywhere in a hashed file is found."""
     whole = (folder / name).read_bytes()
@@ -284,7 +287,7 @@ def test_no_byte_of_a_hashed_file_can_be_flipped(folder: Path, name: str) -> Non
     assert [] == unnoticed
 
 
-@pytest.mark.parametrize("name", [RECORD, samples_name(0), PROVENANCE])
+@pytest.mark.parametrize("name", [RECORD, sample_files.file_name(0), PROVENANCE])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     """Without any one of its files a record fails, and the file is named."""
     (folder / name).unlink()
@@ -340,9 +343,9 @@ def test_another_spelling_is_refused(folder: Path, spell: Callable[[bytes], byte
 
 def swap_samples(folder: Path, change: Callable[[list[Sample]], Sequence[Sample]], *, seed: int = 0) -> Path:
     """Change the samples of a seed and rehash what a forger easily can: size, hash, rows, folder name."""
-    path = folder / samples_name(seed)
-    rows = change(record.unpack_samples(path.read_bytes(), where="here"))
-    data = record.pack_samples(rows)
+    path = folder / sample_files.file_name(seed)
+    rows = change(sample_files.unpack(path.read_bytes(), where="here"))
+    data = sample_files.pack(rows)
     path.write_bytes(data)
     content = load(folder)
     line = next(line for line in content["chains"] if line["seed"] == seed)
@@ -408,9 +411,27 @@ def test_no_sample_can_be_changed(folder: Path, change: Callable[[list[Sample]],
     assert said in problems(report)
 
 
+@pytest.mark.parametrize("value", [0.001, None])
+def test_what_the_base_model_found_cannot_be_changed(tmp_path: Path, value: float | None) -> None:
+    """A response's likelihood under the base model that is not what its step sealed is noticed."""
+    made = settings(cycles=2, questions=6, overrides=["measuring.perplexity=true"])
+    folder = write_record(tmp_path, Story(trait=KEPT[:4]), settings=made)
+    untouched = problems(verify(folder))
+
+    assert "" == untouched
+    assert "responses: seed 0, perplexity base" in problems(verify(swap_samples(folder, at(3, nll=value))))
+
+
+def test_a_scope_that_the_question_does_not_have_is_noticed(folder: Path) -> None:
+    """A sample that says that its question asks for spill-over, which the pack does not say, is a problem of the data."""
+    report = verify(swap_samples(folder, at(3, scope="spill-over")))
+
+    assert "data: seed 0, base" in problems(report)
+
+
 def test_samples_of_another_seed_are_noticed(folder: Path) -> None:
     """Two seeds with the same answers, as if one chain were shown twice, do not verify."""
-    other = record.unpack_samples((folder / samples_name(1)).read_bytes(), where="here")
+    other = sample_files.unpack((folder / sample_files.file_name(1)).read_bytes(), where="here")
 
     report = verify(swap_samples(folder, lambda _: other))
 
@@ -423,7 +444,7 @@ def test_samples_of_another_seed_are_noticed(folder: Path) -> None:
         (lambda data: data + gzip_bytes(b""), "extra bytes"),
         (lambda data: data[:-1], "cut short"),
         (lambda data: b"", "gzip"),
-        (lambda data: gzip.compress(b"\0" * (record.SAMPLES_LIMIT_BYTES + 1), compresslevel=1), "too large"),
+        (lambda data: gzip.compress(b"\0" * (sample_files.LIMIT_BYTES + 1), compresslevel=1), "too large"),
     ],
     ids=["more", "less", "empty", "bomb"],
 )
@@ -431,7 +452,7 @@ def test_samples_that_are_no_one_gzip_stream_are_refused(
     folder: Path, pack: Callable[[bytes], bytes], said: str
 ) -> None:
     """Samples that are cut, extended or blown up are refused, whatever hash the record gives."""
-    path = folder / samples_name(0)
+    path = folder / sample_files.file_name(0)
     data = pack(path.read_bytes())
     path.write_bytes(data)
     content = load(folder)
@@ -445,7 +466,7 @@ def test_samples_that_are_no_one_gzip_stream_are_refused(
 
 def test_samples_packed_by_another_zlib_hold(folder: Path) -> None:
     """A record whose samples another library compressed to other bytes, and which says so, holds: content counts."""
-    path = folder / samples_name(0)
+    path = folder / sample_files.file_name(0)
     data = gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=0)
     path.write_bytes(data)
     content = load(folder)
@@ -525,7 +546,7 @@ class _Forger:
 
     def __init__(self, lineage: list[StepLine], rows: list[Sample], own: int) -> None:
         self.lineage: list[StepLine] = []
-        self._old, self._groups, self._own = iter(lineage), record.by_checkpoint(rows), own
+        self._old, self._groups, self._own = iter(lineage), sample_files.by_checkpoint(rows), own
 
     def __call__(self, kind: str, cycle: str, step: Step | None, **_: StepLine | None) -> StepLine:
         assert step is not None
@@ -533,13 +554,17 @@ class _Forger:
         contents = {line.name: FileEntry(**line.model_dump()) for line in old.files if line.name != MANIFEST}
         facts: dict[str, Any] = dict(old.facts)
         if kind == "measure":
-            answered = [record.response_row(row) for row in self._groups[cycle]]
+            answered = [sample_files.response_row(row) for row in self._groups[cycle]]
             contents["responses.jsonl"] = entry("responses.jsonl", jsonl_bytes(answered))
-            facts |= record.measure_facts(answered)
+            facts |= sample_files.measure_facts(answered)
+        elif kind == "perplexity":
+            asked = [sample_files.nll_row(row) for row in self._groups[cycle]]
+            contents["nll.jsonl"] = entry("nll.jsonl", jsonl_bytes(asked))
+            facts |= sample_files.nll_facts(asked)
         elif kind == "judge":
-            scored = [record.score_row(row) for row in self._groups[cycle]]
+            scored = [sample_files.score_row(row) for row in self._groups[cycle]]
             contents["scores.jsonl"] = entry("scores.jsonl", jsonl_bytes(scored))
-            facts |= record.judge_facts(scored, self._own)
+            facts |= sample_files.judge_facts(scored, self._own)
         contents["facts.json"] = entry("facts.json", canonical_json(facts))
         entries = [contents[name] for name in sorted(contents)]
         forged = old.model_copy(
@@ -565,8 +590,8 @@ def forge(folder: Path, change: Callable[[list[Sample]], list[Sample]]) -> Path:
     measuring = parsed.protocol.measuring
     chains, samples = [], {}
     for line in parsed.chains:
-        path = folder / samples_name(line.seed)
-        rows = change(record.unpack_samples(path.read_bytes(), where="here"))
+        path = folder / sample_files.file_name(line.seed)
+        rows = change(sample_files.unpack(path.read_bytes(), where="here"))
         subject = Subject(
             model=parsed.model.digest,
             pack=parsed.protocol.pack,
@@ -584,10 +609,10 @@ def forge(folder: Path, change: Callable[[list[Sample]], list[Sample]]) -> Path:
         )
         forger = _Forger(line.lineage, rows, measuring.questions * measuring.repeats)
         walk(plan, forger)
-        data = record.pack_samples(rows)
+        data = sample_files.pack(rows)
         path.write_bytes(data)
         samples[line.seed] = rows
-        points = [record.checkpoint(group, parsed.protocol) for group in record.by_checkpoint(rows).values()]
+        points = [record.checkpoint(group, parsed.protocol) for group in sample_files.by_checkpoint(rows).values()]
         update = {
             "samples": record.file_lines([entry(path.name, data)])[0],
             "rows": len(rows),
@@ -622,6 +647,84 @@ def test_even_a_thorough_forger_is_found_by_the_judge(folder: Path, lie: Callabl
     assert ["scores"] == [check.name for check in report.checks if check.problems]
 
 
+def weighing(request: dict[str, Any]) -> chat_server.Reply:
+    """What a judge says that is often unsure, sometimes refuses, sometimes says something else, each by its prompt."""
+    choice = random.Random(request["messages"][0]["content"])
+    kind, first, second = choice.random(), choice.randrange(101), choice.randrange(101)
+    if kind < 0.1:
+        return chat_server.completion([("REF", {"REF": 0.8, "0": 0.1})])
+    if kind < 0.2:
+        return chat_server.completion([("Well", {"Well": 0.9, "50": 0.0501})])
+    p, q, small = choice.random() * 0.6 + 0.2, choice.random() * 0.15, {str(n): 0.0009 for n in range(0, 101, 9)}
+    return chat_server.completion([(str(first), small | {str(second): q, str(first): p}), ("", {"": 1.0})])
+
+
+@pytest.fixture(scope="module")
+def made_weighed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record that a judge scored which weighs numbers, behind an endpoint on this machine."""
+    place = tmp_path_factory.mktemp("weighed")
+    with pytest.MonkeyPatch.context() as patch, chat_server.serving(weighing) as server:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        patch.setenv("OPENAI_API_KEY", "none")
+        patch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.port}/v1")
+        cell = make_cell(seeds=(0, 1))
+        judge = judges.get("openai:grader,pack=toyland")
+        return run_cell(replace(cell, specs=[replace(spec, judge=judge) for spec in cell.specs]), place).folder
+
+
+@pytest.fixture
+def weighed(made_weighed: Path, tmp_path: Path) -> Path:
+    """A copy of it to tamper with."""
+    return copied(made_weighed, tmp_path)
+
+
+def test_a_record_of_a_judge_that_weighs_numbers_holds(weighed: Path) -> None:
+    """Its scores, among them missing ones, follow from what was kept; that it was not asked again is said."""
+    report = verify(weighed)
+    rows = first_samples(weighed)
+
+    assert "" == problems(report)
+    assert {"scores": "whether openai:grader,pack=toyland would say so again: it is not deterministic"} == {
+        check.name: check.skipped for check in report.checks if check.skipped
+    }
+    assert {True, False} == {row.coherence is None for row in rows}
+    assert '"missing":"refused"' in "".join(str(row.judged) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        pytest.param(lambda row: replace(row, trait=row.trait and 100.0), "expected the mean", id="every score"),
+        pytest.param(
+            lambda row: replace(row, coherence=row.coherence and row.coherence - 3), "expected", id="by three"
+        ),
+        pytest.param(lambda row: replace(row, coherence=None), "no score, and no reason", id="missing instead of bad"),
+        pytest.param(lambda row: replace(row, coherence=row.coherence or 90.0), "said to be missing", id="made up"),
+        pytest.param(lambda row: replace(row, judged=None), "nothing is kept", id="nothing kept"),
+        pytest.param(lambda row: replace(row, judged="[" * 100_000), "no JSON", id="nonsense"),
+        pytest.param(lambda row: replace(row, judged=f"{row.judged} "), "not canonical", id="another spelling"),
+        pytest.param(lambda row: replace(row, judged='{"trait":{}}'), "not of coherence", id="something else"),
+    ],
+)
+def test_even_a_thorough_forger_is_found_by_what_the_judge_said(
+    weighed: Path, lie: Callable[[Sample], Sample], said: str
+) -> None:
+    """Scores that do not follow from the numbers kept beside them are found although every hash and every number agrees."""
+    report = verify(forge(weighed, lambda rows: [lie(row) if row.cycle == "c2" else row for row in rows]))
+
+    assert ["scores"] == [check.name for check in report.checks if check.problems]
+    assert said in problems(report)
+    assert "scores: seed 0, c2, " in problems(report)
+
+
+def test_a_reason_where_a_judge_gives_none_is_found(folder: Path) -> None:
+    """A judge that can be asked again is held to everything that it says, not to its scores alone."""
+    report = verify(forge(folder, at(0, judged='{"trait":{"mass":1.0,"numbers":{"100":1.0}}}')))
+
+    assert ["scores"] == [check.name for check in report.checks if check.problems]
+    assert ", judged: expected None" in problems(report)
+
+
 def test_a_forger_cannot_ask_easier_questions(folder: Path) -> None:
     """Samples for other questions than the frozen file's first ones are found although every hash agrees."""
     parsed = record.read(folder)
@@ -632,7 +735,7 @@ def test_a_forger_cannot_ask_easier_questions(folder: Path) -> None:
 
     def turn(rows: list[Sample]) -> list[Sample]:
         turned = []
-        for group in record.by_checkpoint(rows).values():
+        for group in sample_files.by_checkpoint(rows).values():
             turned += [*group[2:4], *group[:2], *group[4:]]
         return turned
 
@@ -645,7 +748,7 @@ def test_a_forger_cannot_ask_easier_questions(folder: Path) -> None:
 
 def first_samples(folder: Path) -> list[Sample]:
     """The samples of seed 0."""
-    return record.unpack_samples((folder / samples_name(0)).read_bytes(), where="here")
+    return sample_files.unpack((folder / sample_files.file_name(0)).read_bytes(), where="here")
 
 
 # -- the control ----------------------------------------------------------------------------------
@@ -796,16 +899,16 @@ def is_of(content: Any, wanted: dict[str, Any]) -> bool:
 
 def test_a_control_whose_samples_were_changed_is_noticed(beside: Path) -> None:
     """Samples of the control that are not those it names are a problem of the record beside it too, net effects or not."""
-    path = control_of(beside) / samples_name(1)
-    rows = record.unpack_samples(path.read_bytes(), where="here")
-    path.write_bytes(record.pack_samples([replace(rows[0], response="yes."), *rows[1:]]))
+    path = control_of(beside) / sample_files.file_name(1)
+    rows = sample_files.unpack(path.read_bytes(), where="here")
+    path.write_bytes(sample_files.pack([replace(rows[0], response="yes."), *rows[1:]]))
 
     found, _ = checked(beside)
 
     assert ["the control's samples-1.jsonl.gz"] == [problem.partition(":")[0] for problem in found]
 
 
-@pytest.mark.parametrize("name", [RECORD, samples_name(0)])
+@pytest.mark.parametrize("name", [RECORD, sample_files.file_name(0)])
 def test_a_control_that_cannot_be_read_is_a_problem(beside: Path, name: str) -> None:
     """A control that is there and broken is no missing one."""
     (control_of(beside) / name).write_bytes(b"broken")
@@ -838,8 +941,8 @@ def test_verify_answers_for_any_folder(tmp_path: Path) -> None:
 
 def test_a_samples_file_that_is_a_folder_is_a_problem(folder: Path) -> None:
     """A folder where a samples file should be is reported."""
-    (folder / samples_name(0)).unlink()
-    (folder / samples_name(0)).mkdir()
+    (folder / sample_files.file_name(0)).unlink()
+    (folder / sample_files.file_name(0)).mkdir()
 
     assert not verify(folder).ok
 

@@ -3,6 +3,7 @@
 The package in the order data flows through it; no arrow runs back up.
 
     errors, files                 the error tree; canonical JSON, hashes, atomic writes, sealed folders
+    journal                       lines that several processes add to one file
     yaml_files, shipped           strict YAML; what comes with the package, by name
     protocol, protocol_files      what is to be done; how a baseline's file says so
     traits, trait_check           with which data; the bar that trait data has to meet
@@ -16,7 +17,7 @@ The package in the order data flows through it; no arrow runs back up.
     toyland                       the embedded world: exact ground truth, a model that ships with the package
     timing, work, chain           where time goes; what each step does; one chain from base to its last cycle
     statistics, error_rates       effects, intervals, four statements; how often they are wrong
-    record, runs                  what is published; from a request to records
+    record, beside_scores, runs   what is published; what stands beside its scores; from a request to records
     verify, catalogue, board      what reads records, and never needs torch
     rejudge                       stored responses under another judge
     grids, workers, sweep         which cells; processes that run chains; many chains at once, each shared step once

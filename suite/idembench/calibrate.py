@@ -26,6 +26,7 @@ from idembench import crossings, record, runs
 from idembench.crossings import Answer, Point
 from idembench.errors import InputError
 from idembench.files import user_folder, write_json
+from idembench.judges import budget
 from idembench.sweep import run_chains, workers_for
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class Calibration:
         return found
 
 
+@budget.of_run()
 def calibrate(
     baseline: str,
     *,

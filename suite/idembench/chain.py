@@ -11,19 +11,17 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from idembench import measure, methods, stack, work
+from idembench import measure, methods, sample_files, stack, work
 from idembench.errors import ModelError
 from idembench.record import (
     ChainLine,
     Divergence,
     FileLine,
-    Sample,
     StepLine,
-    by_checkpoint,
     checkpoint,
     file_lines,
-    join_samples,
 )
+from idembench.sample_files import Sample, by_checkpoint
 from idembench.steps import ON_STACK, walk
 from idembench.timing import Timers
 
@@ -197,10 +195,18 @@ class _Maker:
         self._observer.finished(self._spec, step, sealed.facts, found=found)
         self._add(step, sealed)
         if kind == "judge":
-            responses = parents["responses"]
-            assert responses is not None  # noqa: S101 -- for the type checker; the walk passes it
-            self.run.samples += join_samples(cycle, responses.folder / work.RESPONSES, sealed.folder / work.SCORES)
+            self._join(cycle, parents["responses"], parents["surprise"], sealed)
         return sealed
+
+    def _join(self, cycle: str, responses: Sealed | None, surprise: Sealed | None, scores: Sealed) -> None:
+        assert responses is not None  # noqa: S101 -- for the type checker; the walk passes it
+        self.run.samples += sample_files.join(
+            cycle,
+            responses.folder / work.RESPONSES,
+            scores.folder / work.SCORES,
+            nll=surprise.folder / work.NLL if surprise else None,
+            scopes={q.id: q.scope for q in [*self._spec.trait.questions, *self._spec.pack.neutral_questions]},
+        )
 
     def _find(self, step: Step) -> Sealed | None:
         return self._store.find(step, stack=self._stack if step.kind in ON_STACK else None, mixed=self._mixed)

@@ -1,8 +1,8 @@
 """Bytes on disk: canonical JSON, hashes, atomic writes, sealed folders, packaged assets.
 
-The only module that writes files (trainers write into temporary folders that are sealed here). It
-knows nothing about steps, records or models: a *sealed folder* is any folder whose `manifest.json`
-lists the name, size and SHA-256 of everything else in it, written last.
+The only module that writes files (trainers write into temporary folders that are sealed here; lines that several
+processes add to one file are `journal.py`'s). It knows nothing about steps, records or models: a *sealed folder* is any
+folder whose `manifest.json` lists the name, size and SHA-256 of everything else in it, written last.
 
     canonical_json(json.loads(canonical_json(v))) == canonical_json(v)
     check_seal(folder) == []  if and only if  no byte of the folder has changed since `seal`
@@ -250,6 +250,21 @@ def writing_under(place: Path) -> Iterator[None]:
         if "No space left" in str(error) or "os error" in str(error).lower():
             raise _cannot_write(OSError(0, str(error)), place) from error
         raise
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of one's own among the system's temporary ones, gone when it is left; a kill leaves it to the system.
+
+    Raises:
+        EnvironmentProblem: If it cannot be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="idembench-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _cannot_write(error, Path(tempfile.gettempdir())) from error
+    with made as folder:
+        yield Path(folder)
 
 
 # -- gzip -----------------------------------------------------------------------------------------

@@ -56,6 +56,29 @@ def load_tokenizer(model: Model, *, form: Form = "dialogue") -> PreTrainedTokeni
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
+    return _for_dialogues(tokenizer, model)
+
+
+def plain_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """Look at a tokenizer as its `tokenizer.json` says it, without torch: nearly always what `load_tokenizer` loads.
+
+    Which class transformers takes for a model it finds out with torch, which takes seconds. So this one is for finding
+    out early that all is well: what it says against a model has to be asked of `load_tokenizer` again.
+
+    Raises:
+        ModelError: If there is none, or it cannot render a dialogue; see `load_tokenizer`.
+    """
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(model.folder)
+    except Exception as error:  # what the tokenizers library raises is a plain exception
+        raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
+    return _for_dialogues(tokenizer, model)
+
+
+def _for_dialogues(tokenizer: PreTrainedTokenizerBase, model: Model) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         raise ModelError(
             "This model has no chat template.",

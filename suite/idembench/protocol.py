@@ -162,12 +162,15 @@ class Measuring(Sampling):
         questions: Questions per trait, the first of the frozen file.
         repeats: Independent answers per question.
         neutral_questions: Questions without a trait, for coherence alone.
+        perplexity: Whether the base model is asked how likely it finds every response. Left out of a protocol where it is
+            false, so that the protocols of before it was there keep their fingerprints.
     """
 
     name: str
     questions: Positive
     repeats: Positive
     neutral_questions: Count
+    perplexity: Annotated[bool, Field(exclude_if=lambda asked: not asked)] = False
 
 
 class Protocol(Frozen):

@@ -14,29 +14,25 @@ of their manifests, so that its keys and digests can be followed without the fol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
-from idembench import companions
+from idembench import companions, sample_files
 from idembench.errors import RecordError
 from idembench.files import (
     RECORD,
     canonical_json,
-    gunzip_bytes,
-    gzip_bytes,
-    jsonl_bytes,
     parse_json,
-    read_jsonl,
     sha256_bytes,
     sweep_temporary,
     write_bytes,
     write_json,
 )
-from idembench.protocol import Count, Execution, Frozen, Positive, Protocol, explain
+from idembench.protocol import Count, Execution, Frozen, Points, Positive, Protocol, explain
 from idembench.statistics import Analysis, NetEffects, Rule, analyse, net_effects
 from idembench.steps import Sha256, Sources, StepVersions, extends
 
@@ -44,14 +40,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from idembench.files import FileEntry
+    from idembench.sample_files import Sample
+    from idembench.traits import Scope
 
 SCHEMA_VERSION: Literal[1] = 1
 PROVENANCE = "provenance.json"
-SAMPLES_LIMIT_BYTES = 1 << 28
-"""A samples file that unpacks to more is refused; ten times what a ranked record of a large model needs."""
 Label = Annotated[str, Field(pattern=r"^(base|c\d+)$")]
-Points = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
+_ABSENT: Any = Field(default=None, exclude_if=lambda value: value is None)
+"""For what came after the first records: not written where it is None, so that those keep their bytes."""
 
 
 class FileLine(Frozen):
@@ -97,6 +94,20 @@ class RejudgedLine(Frozen):
     judge: JudgeLine
 
 
+class PoolLine(Frozen):
+    """The prompts that generations answered, where somebody named others than the pack's own; `data.prompts` is their hash.
+
+    Attributes:
+        name: As it was named.
+        prompts: Different ones in it.
+        left_out: Rows that gave none, counted by reason.
+    """
+
+    name: str
+    prompts: Positive
+    left_out: dict[str, Positive]
+
+
 class ControlLine(Frozen):
     """The record that this one is set beside, seed by seed.
 
@@ -124,7 +135,7 @@ class StepLine(Frozen):
         facts: The content of its `facts.json`.
     """
 
-    kind: Literal["seed", "generate", "reject", "select", "train", "measure", "judge"]
+    kind: Literal["seed", "generate", "reject", "select", "train", "measure", "perplexity", "judge"]
     cycle: Label
     key: Sha256
     digest: Sha256
@@ -151,6 +162,12 @@ class Checkpoint(Frozen):
         refusal_share: Share of all responses that open by refusing.
         foreign: Mean share of letters outside ASCII.
         words: Mean length in words.
+        trait_in_domain: Mean trait score over the questions that ask for what was seeded; like the next two left out of a
+            record where there is none, as in all records of before there were any.
+        trait_spill_over: The same over those that ask for what that may spill over to.
+        perplexity: Of the responses to the trait's questions under the base model: the exponential of their mean negative
+            log-likelihood per token, each response counting once. So it is the geometric mean of their perplexities; the
+            arithmetic one that the study took is that of its outliers.
     """
 
     cycle: Label
@@ -167,6 +184,9 @@ class Checkpoint(Frozen):
     refusal_share: Share
     foreign: Share
     words: Annotated[float, Field(ge=0)]
+    trait_in_domain: Points | None = _ABSENT
+    trait_spill_over: Points | None = _ABSENT
+    perplexity: Annotated[float, Field(ge=1)] | None = _ABSENT
 
 
 class Divergence(Frozen):
@@ -216,6 +236,7 @@ class Record(Frozen):
     analysis: Analysis
     control: ControlLine | None
     rejudged: RejudgedLine | None = None
+    pool: PoolLine | None = _ABSENT
 
     @property
     def id(self) -> str:
@@ -272,116 +293,9 @@ def _extent(record: Record) -> tuple[int, int, bool]:
     return len(record.chains), record.protocol.cycles, record.control is not None
 
 
-@with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One measured response with its scores; trait rows of a checkpoint come before neutral ones.
-
-    Attributes:
-        judged: How the judge came to its scores, as canonical JSON: text, so that a table of samples has one type for
-            what differs from judge to judge. None where the scores say it all.
-    """
-
-    cycle: str
-    question: str
-    repeat: int
-    response: str
-    truncated: bool
-    trait: Points | None
-    coherence: Points | None
-    judged: str | None = None
-
-
-_SAMPLE = TypeAdapter(Sample)
-_SAMPLE_KEYS = set(Sample.__slots__)
-
-
-def sample_row(sample: Sample) -> dict[str, object]:
-    """A sample as JSON."""
-    return {key: getattr(sample, key) for key in Sample.__slots__}
-
-
-def join_samples(cycle: str, responses: Path, scores: Path) -> list[Sample]:
-    """Samples of one checkpoint from the files that its `measure` and `judge` steps wrote."""
-    return [
-        Sample(
-            cycle=cycle,
-            **answered,
-            trait=scored["trait"],
-            coherence=scored["coherence"],
-            judged=scored.get("judged"),
-        )
-        for answered, scored in zip(read_jsonl(responses), read_jsonl(scores), strict=True)
-    ]
-
-
-def response_row(sample: Sample) -> dict[str, object]:
-    """The line of `responses.jsonl` that a sample came from."""
-    return {key: getattr(sample, key) for key in ("question", "repeat", "response", "truncated")}
-
-
-def score_row(sample: Sample) -> dict[str, object]:
-    """The line of `scores.jsonl` that a sample came from."""
-    return scores_row(sample.question, sample.repeat, sample.trait, sample.coherence, sample.judged)
-
-
-def scores_row(
-    question: str, repeat: int, trait: float | None, coherence: float | None, judged: str | None
-) -> dict[str, object]:
-    """A line of `scores.jsonl`; it says how a judge came to its scores only where the judge does."""
-    row: dict[str, object] = {"question": question, "repeat": repeat, "trait": trait, "coherence": coherence}
-    return row if judged is None else {**row, "judged": judged}
-
-
-def measure_facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """What a `measure` step says of its responses: facts that a verifier can count again."""
-    return {
-        "responses": len(rows),
-        "empty": sum(not row["response"].strip() for row in rows),
-        "truncated": sum(row["truncated"] for row in rows),
-    }
-
-
-def judge_facts(rows: Sequence[Mapping[str, Any]], own: int) -> dict[str, float | None]:
-    """What a `judge` step says of its scores: mean trait over the first `own` rows, mean coherence over all."""
-    return {
-        "trait": _mean([row["trait"] for row in rows[:own] if row["trait"] is not None]),
-        "coherence": _mean([row["coherence"] for row in rows if row["coherence"] is not None]),
-    }
-
-
 def file_lines(entries: Iterable[FileEntry]) -> list[FileLine]:
     """Manifest lines as a record holds them."""
     return [FileLine(name=entry.name, bytes=entry.bytes, sha256=entry.sha256) for entry in entries]
-
-
-def pack_samples(samples: Iterable[Sample]) -> bytes:
-    """The bytes of a samples file."""
-    return gzip_bytes(jsonl_bytes(sample_row(sample) for sample in samples))
-
-
-def unpack_samples(data: bytes, *, where: str) -> list[Sample]:
-    """Read a samples file strictly.
-
-    Raises:
-        DataError: If it is no gzip, or too large, or a line is no JSON.
-        RecordError: If a line is no sample in canonical JSON; the line is named.
-    """
-    samples = []
-    text = gunzip_bytes(data, where=where, limit_bytes=SAMPLES_LIMIT_BYTES)
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        row = parse_json(line, where=f"{where}, line {number}")
-        try:
-            # From JSON: strict mode would ask for an instance in Python.
-            sample = _SAMPLE.validate_json(line)
-        except ValidationError as error:
-            raise RecordError(
-                "A sample does not hold.", found="; ".join(explain(error)), where=f"{where}, line {number}"
-            ) from error
-        if row.keys() != _SAMPLE_KEYS or canonical_json(row) != line:
-            raise RecordError("A sample is not canonical JSON.", where=f"{where}, line {number}")
-        samples.append(sample)
-    return samples
 
 
 # -- derived numbers ------------------------------------------------------------------------------
@@ -399,38 +313,34 @@ def checkpoint(samples: Sequence[Sample], protocol: Protocol) -> Checkpoint:
     scored = [s.trait for s in own if s.trait is not None]
     coherent = [s for s in own if s.coherence is not None and s.coherence >= companions.COHERENT]
     judged = [s.coherence for s in samples if s.coherence is not None]
+    nll = sample_files.mean([s.nll for s in own if s.nll is not None])
     return Checkpoint(
         cycle=samples[0].cycle,
         responses=len(own),
-        trait=_mean(scored),
-        trait_coherent=_mean([s.trait for s in coherent if s.trait is not None]),
+        trait=sample_files.mean(scored),
+        trait_coherent=sample_files.mean([s.trait for s in coherent if s.trait is not None]),
         coherent_share=_share(len(coherent), len(own)),
-        coherence=_mean(judged),
+        coherence=sample_files.mean(judged),
         missing_share=_share(len(own) - len(scored), len(own)),
         empty_share=_share(sum(not s.response.strip() for s in samples), len(samples)),
         truncated_share=_share(sum(s.truncated for s in samples), len(samples)),
-        repetition=_mean([companions.repetition(s.response) for s in samples]) or 0.0,
-        distinct_2=_mean([companions.distinct_2(s.response) for s in samples]) or 0.0,
+        repetition=sample_files.mean([companions.repetition(s.response) for s in samples]) or 0.0,
+        distinct_2=sample_files.mean([companions.distinct_2(s.response) for s in samples]) or 0.0,
         refusal_share=_share(sum(companions.refusal(s.response) for s in samples), len(samples)),
-        foreign=_mean([companions.foreign(s.response) for s in samples]) or 0.0,
-        words=_mean([float(companions.words(s.response)) for s in samples]) or 0.0,
+        foreign=sample_files.mean([companions.foreign(s.response) for s in samples]) or 0.0,
+        words=sample_files.mean([float(companions.words(s.response)) for s in samples]) or 0.0,
+        trait_in_domain=_scoped(own, "in-domain"),
+        trait_spill_over=_scoped(own, "spill-over"),
+        perplexity=None if nll is None else round(math.exp(nll), 6),
     )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 6) if values else None
+def _scoped(samples: Sequence[Sample], scope: Scope) -> float | None:
+    return sample_files.mean([s.trait for s in samples if s.scope == scope and s.trait is not None])
 
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 6)
-
-
-def by_checkpoint(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    """Samples grouped by checkpoint, in the order they first appear."""
-    groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(sample.cycle, []).append(sample)
-    return groups
 
 
 def analysis(
@@ -501,7 +411,7 @@ def _scores(
     trait = np.full((len(seeds), len(labels), m.questions), np.nan)
     coherence = np.full((len(seeds), len(labels), m.questions + m.neutral_questions), np.nan)
     for s, seed in enumerate(seeds):
-        for label, rows in by_checkpoint(samples[seed]).items():
+        for label, rows in sample_files.by_checkpoint(samples[seed]).items():
             c = labels.index(label)
             trait[s, c] = _per_question([row.trait for row in rows[: m.questions * m.repeats]], m.repeats)
             coherence[s, c] = _per_question([row.coherence for row in rows], m.repeats)
@@ -520,11 +430,6 @@ def _per_question(scores: Sequence[float | None], repeats: int) -> np.ndarray[An
 # -- files ----------------------------------------------------------------------------------------
 
 
-def samples_name(seed: int) -> str:
-    """Name of a seed's samples file."""
-    return f"samples-{seed}.jsonl.gz"
-
-
 def write(results: Path, record: Record, samples: Mapping[int, bytes], provenance: Mapping[str, object]) -> Path:
     """Write a record below `results/records`; `record.json` comes last, so a killed write is no record.
 
@@ -540,7 +445,7 @@ def write(results: Path, record: Record, samples: Mapping[int, bytes], provenanc
     folder = results / "records" / record.place
     sweep_temporary(folder)
     for seed, data in samples.items():
-        path = folder / samples_name(seed)
+        path = folder / sample_files.file_name(seed)
         if not path.exists() or path.read_bytes() != data:
             write_bytes(path, data)
     if not (folder / PROVENANCE).exists():

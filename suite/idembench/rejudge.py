@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from idembench import judges, record, traits
+from idembench import judges, record, sample_files, traits
 from idembench.errors import InputError, RecordError
 from idembench.files import FileEntry, canonical_json, digest_of, jsonl_bytes, sha256_bytes
 from idembench.steps import Step, walk
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idembench.judges import Judge
-    from idembench.record import ChainLine, Record, Sample, StepLine
+    from idembench.record import ChainLine, Record, StepLine
+    from idembench.sample_files import Sample
 
 
 def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, Path]:
@@ -56,10 +57,10 @@ def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, 
     questions = _questions(old)
     samples = {}
     for line in old.chains:
-        where = record.samples_name(line.seed)
-        rows = record.unpack_samples((folder / where).read_bytes(), where=where)
+        where = sample_files.file_name(line.seed)
+        rows = sample_files.unpack((folder / where).read_bytes(), where=where)
         samples[line.seed] = _scored(judge, rows, questions)
-    packed = {seed: record.pack_samples(rows) for seed, rows in samples.items()}
+    packed = {seed: sample_files.pack(rows) for seed, rows in samples.items()}
     chains = [_chain(old, line, judge, samples[line.seed], packed[line.seed]) for line in old.chains]
     new = old.model_copy(
         update={
@@ -107,7 +108,7 @@ def _scored(
 
 def _chain(old: Record, line: ChainLine, judge: Judge, samples: Sequence[Sample], packed: bytes) -> ChainLine:
     plan = replace(plan_of(old, line), judge=judge.fingerprint, chooser=_first_judge(old).fingerprint)
-    groups = record.by_checkpoint(samples)
+    groups = sample_files.by_checkpoint(samples)
     own = old.protocol.measuring.questions * old.protocol.measuring.repeats
     taken: list[StepLine] = []
 
@@ -119,7 +120,7 @@ def _chain(old: Record, line: ChainLine, judge: Judge, samples: Sequence[Sample]
         return None if "diverged" in stated.facts else taken[-1]
 
     walk(plan, take)
-    name = record.samples_name(line.seed)
+    name = sample_files.file_name(line.seed)
     return line.model_copy(
         update={
             "samples": record.FileLine(name=name, bytes=len(packed), sha256=sha256_bytes(packed)),
@@ -130,8 +131,8 @@ def _chain(old: Record, line: ChainLine, judge: Judge, samples: Sequence[Sample]
 
 
 def _judged(stated: StepLine, step: Step, samples: Sequence[Sample], own: int) -> StepLine:
-    rows = [record.score_row(sample) for sample in samples]
-    facts = record.judge_facts(rows, own)
+    rows = [sample_files.score_row(sample) for sample in samples]
+    facts = sample_files.judge_facts(rows, own)
     contents = {"facts.json": canonical_json(facts), "scores.jsonl": jsonl_bytes(rows)}
     entries = [FileEntry(name=name, bytes=len(data), sha256=sha256_bytes(data)) for name, data in contents.items()]
     return stated.model_copy(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from idembench import beside_scores, render_beside
 from idembench.judges import Absent
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from idembench.chain import Planned
     from idembench.editions import Cost, Edition
     from idembench.errors import IdembenchError
+    from idembench.judges.kept import Answers
     from idembench.record import Record
     from idembench.runs import Cell, Finished
     from idembench.statistics import Effect, Level, Verdict
@@ -86,7 +88,7 @@ def made_of(done: Finished) -> str:
 
 
 def show(record: Record, folder: Path) -> None:
-    """Print one record: what it is of, the trajectory, the four statements."""
+    """Print one record: what it is of, the trajectory, what stands beside the scores, the four statements."""
     seeds = [line.seed for line in record.chains]
     title = f"{record.protocol.name} · {record.trait} · {record.model.name}"
     detail = (
@@ -95,6 +97,12 @@ def show(record: Record, folder: Path) -> None:
     out.print()
     out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
     out.print(_trajectory(record))
+    out.print(
+        Text.assemble(("  beside the scores", "bold"), f", means over {'seeds' if len(seeds) > 1 else 'the one seed'}")
+    )
+    for table in render_beside.tables(record, width=out.width):
+        out.print(table)
+    out.print(Text(f"  {render_beside.legend(record)}", style="dim"))
     said = Table.grid(padding=(0, 2, 0, 0))
     for name, statement in statements(verdict(record)):
         values = " ".join(getattr(statement, "values", (statement.value,)))
@@ -105,6 +113,8 @@ def show(record: Record, folder: Path) -> None:
         if chain.diverged is not None:
             reason = f"diverged at {chain.diverged.cycle}: {chain.diverged.reason}"
             said.add_row(f"  seed {chain.seed}", "", Text(clean(reason)))
+    for warning in beside_scores.warnings(record):
+        said.add_row("  responses", "", Text(clean(warning)))
     if record.judged_itself:
         said.add_row("  judge", "", "this model scored its own generations, which is no evidence")
     if record.rejudged is not None:
@@ -192,6 +202,9 @@ def closing(finished: Sequence[Finished], results: Path) -> None:
             styled(v.coherence.value),
         )
     out.print(table)
+    for done in finished:
+        for warning in beside_scores.warnings(done.record):
+            note(clean(f"{done.record.protocol.name}, {done.record.trait}: {warning}"))
     if any(done.record.analysis.exploratory for done in finished):
         note("One seed is exploratory: it speaks of these checkpoints, not of the method. Run more with --seeds 0..4.")
     err.print()
@@ -369,6 +382,26 @@ def store(entries: Sequence[Entry], root: Path) -> None:
         table.add_row(kind, str(len(own)), _size(sum(entry.bytes for entry in own)), str(unused))
     out.print(table)
     out.print(f"{len(entries)} steps, {_size(sum(entry.bytes for entry in entries))} in {root}", soft_wrap=True)
+
+
+def answers(held: Sequence[Answers], folder: Path) -> None:
+    """Print what is kept of what judges behind endpoints have answered, a line per judge."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("judge", "answers", "size", "fingerprint"):
+        table.add_column(column, justify="right" if column in {"answers", "size"} else "left")
+    for one in held:
+        table.add_row(
+            Text(clean(one.judge or _DASH)), str(one.answers), _size(one.bytes), Text(clean(one.fingerprint[:12]))
+        )
+    out.print(table)
+    total = sum(one.bytes for one in held)
+    out.print(f"{sum(one.answers for one in held)} answers, {_size(total)} in {folder}", soft_wrap=True)
+
+
+def kept(judges: int, count_bytes: int) -> None:
+    """Say that answers are kept, where there are any."""
+    if judges:
+        note(f"Beside the steps, answers of {judges} judges are kept, {_size(count_bytes)}: `store ls --answers`.")
 
 
 def _size(count_bytes: float) -> str:

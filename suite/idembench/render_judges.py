@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from idembench.judges.auroc import Auroc
     from idembench.judges.cards import Card
     from idembench.record import Record
 
@@ -39,6 +40,7 @@ def show(found: Sequence[Card]) -> None:
     for card in found:
         table.add_row(*(Text(clean(cell)) for cell in (*_cells(card), f"{card.per_second:.0f}")))
     out.print(table)
+    note("In brackets: 95 % intervals, for other answers of the same kind.")
     note(_verdict(found))
 
 
@@ -73,6 +75,7 @@ def page(found: Sequence[Card], *, pack: str) -> str:
         "",
         f"Written by `idembench judge card {found[0].judge} --pack {pack} --out ...`; what each number is stands in",
         "`suite/idembench/judges/cards.py`. Graded answers: `contrast.jsonl` in each folder of the pack, hard negatives included.",
+        "In brackets, the 95 % interval of an AUROC for other answers of the same kind (`suite/idembench/judges/auroc.py`).",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
@@ -86,12 +89,12 @@ def page(found: Sequence[Card], *, pack: str) -> str:
 
 
 def _cells(card: Card) -> list[str]:
-    worst = "-" if card.worst_category is None else f"{card.worst_category[0]} {card.worst_category[1]:.2f}"
+    worst = "-" if card.worst_category is None else f"{card.worst_category[0]} {_area(card.worst_category[1], 2)}"
     return [
         card.trait,
         str(card.answers),
-        f"{card.auroc:.3f}",
-        f"{card.length_matched:.3f}",
+        _area(card.auroc, 3),
+        "-" if card.length_matched is None else _area(card.length_matched, 3),
         worst,
         f"{card.rank_correlation:.2f}",
         f"{card.calibration_error:.1f}",
@@ -100,8 +103,12 @@ def _cells(card: Card) -> list[str]:
     ]
 
 
+def _area(area: Auroc, digits: int) -> str:
+    return f"{area.value:.{digits}f} ({area.low:.2f} to {area.high:.2f})"
+
+
 def _verdict(found: Sequence[Card]) -> str:
-    weak = [f"{card.trait} ({card.auroc:.2f})" for card in found if not card.auroc >= TARGET]
+    weak = [f"{card.trait} ({card.auroc.value:.2f})" for card in found if card.auroc.value < TARGET]
     if weak:
         return f"Below the AUROC of {TARGET:.2f} that a judge should have: {', '.join(weak)}. No published claim should rest on it there."
     return f"AUROC is {TARGET:.2f} or more on every set."

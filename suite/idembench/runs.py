@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from idembench import judges, loading, methods, models, protocol_files, record, traits
+from idembench import judges, loading, methods, models, protocol_files, record, sample_files, traits
 from idembench.chain import ChainRun, plan_chain, run_chain
 from idembench.errors import IdembenchError, InputError
 from idembench.files import available_cores, sha256_bytes, sha256_json, user_folder
@@ -439,10 +439,10 @@ def build(
         RecordError: If the control has other seeds or was measured otherwise.
     """
     spec = cell.specs[0]
-    samples = {one.seed: record.pack_samples(one.samples) for one in runs}
+    samples = {one.seed: sample_files.pack(one.samples) for one in runs}
     lines = []
     for one in runs:
-        name, data = record.samples_name(one.seed), samples[one.seed]
+        name, data = sample_files.file_name(one.seed), samples[one.seed]
         lines.append(one.line(spec.protocol, record.FileLine(name=name, bytes=len(data), sha256=sha256_bytes(data))))
     built = record.Record(
         schema_version=record.SCHEMA_VERSION,

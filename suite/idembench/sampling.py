@@ -7,6 +7,7 @@ module and `measure.py` know lm-eval.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from idembench.models import Model
     from idembench.protocol import Execution, Form, Sampling
     from idembench.timing import Timers
+
+
+READ_AT_ONCE = 8
+"""Rows whose likelihood is asked at once: unlike in sampling, every token's logits over the vocabulary are there together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,10 @@ class Sampler(Protocol):
         """Tokens generated so far."""
         ...
 
+    def nll(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        """Mean negative log-likelihood of each text behind its context, in nats per token; None where it has no tokens."""
+        ...
+
 
 def generation_kwargs(sampling: Sampling) -> dict[str, Any]:
     """The protocol's sampling settings in lm-eval's words; without `stop` only the model's own end token stops."""
@@ -92,17 +101,39 @@ def answer(sampler: Sampler, prompts: Sequence[str], sampling: Sampling, *, seed
     """
     from lm_eval.api.instance import Instance
 
-    lm = sampler.lm
     sampler.seed(seed)
-    asked = prompts
-    if sampler.form == "dialogue":
-        asked = [lm.apply_chat_template([{"role": "user", "content": prompt}]) for prompt in prompts]
     requests = [
         Instance(request_type="generate_until", doc={}, arguments=(text, generation_kwargs(sampling)), idx=index)
-        for index, text in enumerate(asked)
+        for index, text in enumerate(_rendered(sampler, prompts))
     ]
-    texts = lm.generate_until(requests)
+    texts = sampler.lm.generate_until(requests)
     return [Answer(text=text, truncated=sampler.was_truncated(text)) for text in texts]
+
+
+def surprise(sampler: Sampler, prompts: Sequence[str], texts: Sequence[str]) -> list[float | None]:
+    """How unlikely a checkpoint finds texts behind prompts: mean negative log-likelihood in nats per token, in order.
+
+    At temperature 1, over the text's own tokens: neither the prompt's nor the end of the turn, so that answers that were cut
+    are read as the others are. None for an empty text. Its exponential is the text's perplexity.
+
+    Args:
+        sampler: The checkpoint.
+        prompts: User turns, or openings of documents.
+        texts: What followed each.
+    """
+    said = [index for index, text in enumerate(texts) if text]
+    rendered = _rendered(sampler, prompts)
+    found: list[float | None] = [None] * len(texts)
+    for index, nll in zip(said, sampler.nll([(rendered[i], texts[i]) for i in said]), strict=True):
+        found[index] = None if nll is None else round(nll, 6)
+    return found
+
+
+def _rendered(sampler: Sampler, prompts: Sequence[str]) -> list[str]:
+    """Prompts as the model reads them: users' turns by its chat template, openings of documents as they are."""
+    if sampler.form == "document":
+        return list(prompts)
+    return [sampler.lm.apply_chat_template([{"role": "user", "content": prompt}]) for prompt in prompts]
 
 
 def open_checkpoint(model: Model, adapter: Path | None, execution: Execution, timers: Timers, *, form: Form) -> Sampler:
@@ -246,3 +277,19 @@ class _HfSampler:
 
     def tokens(self) -> int:
         return int(self.lm.generated)
+
+    def nll(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        lm = self.lm
+        encoded = [(pair, *lm._encode_pair(*pair)) for pair in pairs]  # noqa: SLF001 -- see below
+        # What does not fit would be cut from the left; a text that its context swallows has no token of its own.
+        read = [i for i, (_, context, text) in enumerate(encoded) if text and len(context + text) <= lm.max_length]
+        rows, lm.batch_size_per_gpu = lm.batch_size_per_gpu, min(lm.batch_size_per_gpu, READ_AT_ONCE)
+        try:
+            # Its public `loglikelihood` does not say of how many tokens.
+            totals = lm._loglikelihood_tokens([encoded[i] for i in read], disable_tqdm=True)  # noqa: SLF001
+        finally:
+            lm.batch_size_per_gpu = rows
+        found: list[float | None] = [None] * len(pairs)
+        for i, (total, _) in zip(read, totals, strict=True):
+            found[i] = max(0.0, -total / len(encoded[i][2])) if math.isfinite(total) else None
+        return found

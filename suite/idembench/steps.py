@@ -1,13 +1,13 @@
 """The pure steps of a chain, as data: what each depends on, and the key that follows from it.
 
-    base ──measure──judge
-    seed ──(reject──select)──train── c0 ──measure──judge
+    base ──measure──(perplexity)──judge
+    seed ──(reject──select)──train── c0 ──measure──(perplexity)──judge
       c0 ──generate──(reject)──select──train── c1 ──measure──judge      reset: c1 is trained from base
       c1 ──generate──(reject)──select──train── c2 ...                   continual: c2 is trained from c1
 
 `seed` draws demonstrations, `generate` lets a checkpoint answer prompts, `reject` (for methods that learn from
-pairs) samples the answers that are to lose, `select` makes training rows of them all. A control leaves
-something out: see `Protocol.control`.
+pairs) samples the answers that are to lose, `select` makes training rows of them all. `perplexity` asks the base model how
+likely it finds what was answered. A control leaves something out: see `Protocol.control`.
 
 A step's key is the SHA-256 of its kind, its version and its inputs. Inputs name parents by the *digest of
 their content*, so a chain of keys is a hash chain over everything that was trained on, sampled and
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from idembench.protocol import Execution, Form, Learning, Measuring, Sampling
     from idembench.protocol import Protocol as ProtocolSettings
 
-KINDS = ("seed", "generate", "reject", "select", "train", "measure", "judge")
+KINDS = ("seed", "generate", "reject", "select", "train", "measure", "perplexity", "judge")
 """Kinds of steps, in the order of a cycle."""
-ON_STACK = ("generate", "reject", "train", "measure")
+ON_STACK = ("generate", "reject", "train", "measure", "perplexity")
 """Kinds of steps whose bits depend on the stack."""
 
 
@@ -74,6 +74,7 @@ class StepVersions(Frozen):
     select: Annotated[int, Field(ge=1)] = 1
     train: Annotated[int, Field(ge=1)] = 1
     measure: Annotated[int, Field(ge=1)] = 1
+    perplexity: Annotated[int, Field(ge=1, exclude_if=lambda version: version == 1)] = 1
     judge: Annotated[int, Field(ge=1)] = 1
 
 
@@ -240,11 +241,26 @@ class Subject:
             "questions": questions,
             "neutral_questions": neutral,
             "tasks": tasks,
-            "measuring": measuring.model_dump(exclude={"name"}),
+            "measuring": measuring.model_dump(exclude={"name", "perplexity"}),
             "execution": self.execution.model_dump(),
             "seed": self.derive("measure", label),
         }
         return self._step("measure", label, inputs)
+
+    def surprise(self, *, label: str, responses: str, questions: str, neutral: str, tasks: str) -> Step:
+        """Ask the base model how likely it finds one checkpoint's responses."""
+        inputs = {
+            "model": self.model,
+            "form": self.form,
+            "pack": self.pack,
+            "trait": self.trait,
+            "responses": responses,
+            "questions": questions,
+            "neutral_questions": neutral,
+            "tasks": tasks,
+            "execution": self.execution.model_dump(),
+        }
+        return self._step("perplexity", label, inputs)
 
     def judgement(self, *, label: str, responses: str, questions: str, neutral: str, judge: str) -> Step:
         """Score one checkpoint's responses by the judge with this fingerprint.
@@ -447,6 +463,7 @@ class _Walk(Generic[D]):
             measuring=self._plan.protocol.measuring,
         )
         responses = self._take("measure", label, step if at.known else None, adapter=at.adapter)
+        surprise = self._surprise(label, responses) if self._plan.protocol.measuring.perplexity else None
         judgement = (
             subject.judgement(
                 label=label,
@@ -458,7 +475,22 @@ class _Walk(Generic[D]):
             if responses
             else None
         )
-        self._take("judge", label, judgement, responses=responses)
+        self._take("judge", label, judgement, responses=responses, surprise=surprise)
+
+    def _surprise(self, label: str, responses: D | None) -> D | None:
+        sources = self._plan.sources
+        step = (
+            self._plan.subject.surprise(
+                label=label,
+                responses=responses.digest,
+                questions=sources.questions,
+                neutral=sources.neutral_questions,
+                tasks=sources.tasks,
+            )
+            if responses
+            else None
+        )
+        return self._take("perplexity", label, step, responses=responses)
 
 
 def extends(longer: Sequence[str], shorter: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ from idembench import runs
 from idembench.chain import plan_chain
 from idembench.errors import IdembenchError, InputError
 from idembench.files import available_cores, user_folder
+from idembench.judges import budget
 from idembench.steps import steps_of
 from idembench.store import Store
 from idembench.timing import Timers
@@ -204,14 +205,15 @@ def _each_chain(
         observer.ended(worker, results[0][1])
         return results
 
-    for number in here:
-        observer.began(0, specs[number])
-        inner = _Numbered(0, observer)
-        done = attempt(specs[number], store=store, engine=engine, observer=inner, mixed_stack=mixed_stack)
-        yield from settle(number, 0, done)
-    left = [number for number in waiting if number not in set(here)]
-    with Pool(workers, store=store, engine=engine, mixed_stack=mixed_stack) as pool:
-        yield from _in_workers(specs, left, observer, pool, settle)
+    with budget.of_run():
+        for number in here:
+            observer.began(0, specs[number])
+            inner = _Numbered(0, observer)
+            done = attempt(specs[number], store=store, engine=engine, observer=inner, mixed_stack=mixed_stack)
+            yield from settle(number, 0, done)
+        left = [number for number in waiting if number not in set(here)]
+        with Pool(workers, store=store, engine=engine, mixed_stack=mixed_stack) as pool:
+            yield from _in_workers(specs, left, observer, pool, settle)
 
 
 def _in_workers(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from idembench.errors import DataError, ProtocolError
 from idembench.files import read_jsonl
 from idembench.traits import GRADES, trait_header
+from idembench.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -145,6 +146,7 @@ def check(folder: Path) -> list[Checked]:
         rows = read_jsonl(folder / name)
         checked.rows = len(rows)
         if _check_keys(checked, bar, rows):
+            _check_canaries(checked, rows, _canary((folder / name).parent))
             _measure(checked, bar, rows)
             if name not in DAMAGED:
                 texts += [_Text(checked, line, _words(_whole(row))) for line, row in enumerate(rows, start=1)]
@@ -178,6 +180,16 @@ def _headers(folder: Path) -> Iterator[Checked]:
         except (DataError, ProtocolError) as error:
             problem = f"{error.what.removesuffix('.')}: {error.found}."
             yield Checked(name=path.relative_to(folder).as_posix(), problems=[problem])
+
+
+def _canary(folder: Path) -> str | None:
+    """The canary of a trait's header; None where there is no trait, or its header, which has a finding of its own, has none."""
+    try:
+        header = read_yaml(folder / "trait.yaml") if (folder / "trait.yaml").is_file() else None
+    except (DataError, ProtocolError):
+        return None
+    canary = header.get("canary") if isinstance(header, dict) else None
+    return canary if _is_text(canary) else None
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -226,6 +238,20 @@ def _check_keys(checked: Checked, bar: Bar, rows: Sequence[Mapping[str, Any]]) -
     if not rows:
         checked.problems.append("The file has no rows.")
     return bool(rows)
+
+
+def _check_canaries(checked: Checked, rows: Sequence[Mapping[str, Any]], canary: str | None) -> None:
+    """Rows carry the header's canary, whole or without what it says about itself behind a colon."""
+    if canary is None:
+        return
+    others = [
+        line for line, row in enumerate(rows, start=1) if row["canary"] not in (canary, canary.partition(": ")[0])
+    ]
+    if others:
+        checked.problems.append(
+            f"{len(others)} of {len(rows)} rows have another canary than trait.yaml; "
+            f"line {others[0]} has {rows[others[0] - 1]['canary']!r}."
+        )
 
 
 _HOLDS: Mapping[str, Callable[[Any], bool]] = {

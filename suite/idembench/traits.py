@@ -83,6 +83,7 @@ class _MeasurementFile(Frozen):
     temperature: Rate
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Positive
+    perplexity: bool = False
 
 
 class PackHeader(Frozen):
@@ -143,7 +144,7 @@ class TraitHeader(Frozen):
         rubric: What a judge is told of it.
         authorship: Who wrote the data, and how.
         license: Of the data.
-        canary: Stands in every row of its files.
+        canary: Stands in every row of its files, whole or without what follows a colon.
         content_warning: What a reader should know before, or None.
     """
 
@@ -264,6 +265,26 @@ class Trait:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Prompts for self-generation that somebody named instead of a pack's own (see `prompt_pools`).
+
+    Attributes:
+        name: As it was named; a file by its own name alone.
+        prompts: Different ones.
+        left_out: Rows that gave none, counted by reason.
+    """
+
+    name: str
+    prompts: tuple[Question, ...]
+    left_out: dict[str, int]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Names its content."""
+        return sha256_json([[question.id, question.prompt] for question in self.prompts])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pack:
     """A family of traits in one language.
 
@@ -276,6 +297,7 @@ class Pack:
         document_measurements: Those of them that are others for documents.
         folder: `tasks/<name>`.
         traits: Its traits, by name.
+        pool: Prompts that its chains answer instead of its own, if somebody named some.
     """
 
     name: str
@@ -287,6 +309,7 @@ class Pack:
     measurements: dict[str, dict[str, Any]]
     folder: Path
     traits: dict[str, Trait]
+    pool: Pool | None = None
     document_measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def trait(self, name: str) -> Trait:
@@ -302,12 +325,12 @@ class Pack:
     @cached_property
     def prompts(self) -> list[Question]:
         """The self-generation pool, shared by all traits."""
-        return _questions(self._prompts)
+        return list(self.pool.prompts) if self.pool else _questions(self._prompts)
 
     @cached_property
     def prompts_sha256(self) -> str:
         """Names the pool."""
-        return _sha256(self._prompts)
+        return self.pool.sha256 if self.pool else _sha256(self._prompts)
 
     @property
     def _prompts(self) -> Path:
@@ -360,8 +383,8 @@ class Pack:
                 "More self-generation prompts are asked for than exist; none is used twice.",
                 expected=f"cycles * data.n_sampled of at most {len(pool)}",
                 found=f"{cycle} * {n} = {cycle * n}",
-                where=str(self._prompts),
-                do="Lower data.n_sampled or cycles.",
+                where=self.pool.name if self.pool else str(self._prompts),
+                do="Lower data.n_sampled or cycles, or name a larger pool with --prompts.",
             )
         order = _permutation(len(pool), derive_seed("prompts", self.name, seed))
         return [pool[i] for i in order[(cycle - 1) * n : cycle * n]]

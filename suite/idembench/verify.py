@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from idembench import judges, record, traits
+from idembench import judges, record, sample_files, traits
 from idembench.errors import DataError, IdembenchError, InputError, ProtocolError, UnknownNameError
 from idembench.files import (
     MANIFEST,
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from idembench.judges import Judge
-    from idembench.record import ChainLine, FileLine, Record, Sample, StepLine
+    from idembench.record import ChainLine, FileLine, Record, StepLine
+    from idembench.sample_files import Sample
     from idembench.steps import Step
 
 # Derived numbers are rounded to six decimals once; another machine may round the last one the other way.
@@ -153,18 +154,18 @@ def _settings(parsed: Record) -> Check:
 def _samples(folder: Path, parsed: Record, line: ChainLine, check: Check) -> list[Sample]:
     """Hashes of the samples file, and that it holds every response exactly once."""
     name = line.samples.name
-    check.expect(f"seed {line.seed}, name of the samples file", record.samples_name(line.seed), name)
+    check.expect(f"seed {line.seed}, name of the samples file", sample_files.file_name(line.seed), name)
     try:
-        data = (folder / record.samples_name(line.seed)).read_bytes()
+        data = (folder / sample_files.file_name(line.seed)).read_bytes()
         check.expect(f"{name}, bytes", line.samples.bytes, len(data))
         check.expect(f"{name}, sha256", line.samples.sha256, sha256_bytes(data))
-        samples = record.unpack_samples(data, where=name)
+        samples = sample_files.unpack(data, where=name)
     except (IdembenchError, OSError) as error:
         check.problems.append(" ".join(str(error).split()))
         return []
     check.expect(f"{name}, rows", line.rows, len(samples))
     measuring = parsed.protocol.measuring
-    groups = record.by_checkpoint(samples)
+    groups = sample_files.by_checkpoint(samples)
     labels = parsed.protocol.labels
     if line.diverged is not None:
         labels = labels[: labels.index(line.diverged.cycle)] if line.diverged.cycle in labels else []
@@ -269,19 +270,23 @@ def _responses(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     check = Check(name="responses")
     own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
     for line in parsed.chains:
-        groups = record.by_checkpoint(samples[line.seed])
+        groups = sample_files.by_checkpoint(samples[line.seed])
         for step in line.lineage:
             rows = groups.get(step.cycle, [])
             if "diverged" in step.facts:
                 continue
             if step.kind == "measure":
-                answered = [record.response_row(row) for row in rows]
+                answered = [sample_files.response_row(row) for row in rows]
                 _expect_file(check, line.seed, step, "responses.jsonl", answered)
-                _expect_facts(check, line.seed, step, record.measure_facts(answered))
+                _expect_facts(check, line.seed, step, sample_files.measure_facts(answered))
+            elif step.kind == "perplexity":
+                asked = [sample_files.nll_row(row) for row in rows]
+                _expect_file(check, line.seed, step, "nll.jsonl", asked)
+                _expect_facts(check, line.seed, step, sample_files.nll_facts(asked))
             elif step.kind == "judge":
-                scored = [record.score_row(row) for row in rows]
+                scored = [sample_files.score_row(row) for row in rows]
                 _expect_file(check, line.seed, step, "scores.jsonl", scored)
-                _expect_facts(check, line.seed, step, record.judge_facts(scored, own))
+                _expect_facts(check, line.seed, step, sample_files.judge_facts(scored, own))
     return check
 
 
@@ -302,7 +307,7 @@ def _checkpoints(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     """Every checkpoint's numbers follow from its samples."""
     check = Check(name="checkpoints")
     for line in parsed.chains:
-        groups = record.by_checkpoint(samples[line.seed])
+        groups = sample_files.by_checkpoint(samples[line.seed])
         for stated in line.checkpoints:
             if stated.cycle in groups:
                 again = record.checkpoint(groups[stated.cycle], parsed.protocol)
@@ -338,10 +343,10 @@ def _control(folder: Path, parsed: Record, samples: dict[int, list[Sample]]) -> 
         control = record.parse((beside / RECORD).read_bytes(), where=str(beside))
         against = {}
         for line in control.chains:
-            name = record.samples_name(line.seed)
+            name = sample_files.file_name(line.seed)
             data = (beside / name).read_bytes()
             check.expect(f"the control's {name}", line.samples.sha256, sha256_bytes(data))
-            against[line.seed] = record.unpack_samples(data, where=name)
+            against[line.seed] = sample_files.unpack(data, where=name)
         check.expect("the control's id", parsed.control.record, control.id)
         check.expect("the control's protocol", parsed.control.protocol, control.protocol.name)
         for name in ("model", "trait", "execution", "data", "judge"):
@@ -364,9 +369,12 @@ def _find(folder: Path, record_id: str) -> Path | None:
 
 
 def _scores(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
-    """A deterministic judge, asked again, says the same."""
+    """A deterministic judge, asked again, says the same; scores follow from what their judge kept beside them."""
     check = Check(name="scores")
     judge = _offline_judge(parsed, check)
+    explaining = judges.explaining(parsed.judge.name)
+    if explaining is not None:
+        _hold_against(explaining, parsed, samples, check)
     pack = _pack(parsed, check) if judge is not None else None
     if judge is None or pack is None:
         return check
@@ -388,7 +396,7 @@ def _offline_judge(parsed: Record, check: Check) -> judges.Judge | None:
     name = parsed.judge.name
     if ":" in name:  # named with a model or an endpoint, which a record must not have us look for
         check.expect("judge.deterministic", False, parsed.judge.deterministic)
-        check.skipped = f"{name} is not deterministic"
+        check.skipped = f"whether {name} would say so again: it is not deterministic"
         return None
     try:
         judge = judges.get(name, offline=True)
@@ -401,6 +409,21 @@ def _offline_judge(parsed: Record, check: Check) -> judges.Judge | None:
     elif judge.fingerprint != parsed.judge.fingerprint:
         check.skipped = f"this installation's {name} is another version than the record's"
     return judge if check.skipped is None else None
+
+
+def _hold_against(
+    kind: type[judges.ExplainingJudge], parsed: Record, samples: dict[int, list[Sample]], check: Check
+) -> None:
+    """Note where scores do not follow from what was kept beside them."""
+    own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
+    for seed, every in samples.items():
+        for label, rows in sample_files.by_checkpoint(every).items():
+            for number, row in enumerate(rows):
+                score = judges.Score(trait=row.trait, coherence=row.coherence, judged=row.judged)
+                check.problems += [
+                    f"seed {seed}, {label}, {row.question}, repeat {row.repeat}: {problem}"
+                    for problem in kind.contradictions(score, trait=number < own)
+                ]
 
 
 def _rejudged(folder: Path, parsed: Record) -> Check:
@@ -440,12 +463,13 @@ def _judge_again(
                 continue
             question, trait = known[row.question]
             score = judge.score(question, row.response, trait=trait)
+            where = f"seed {seed}, {row.cycle}, {row.question}, repeat {row.repeat}"
             stated = (row.trait, row.coherence)
             if (score.trait, score.coherence) != stated:
                 check.problems.append(
-                    f"seed {seed}, {row.cycle}, {row.question}, repeat {row.repeat}: "
-                    f"expected trait and coherence {(score.trait, score.coherence)}, found {stated}"
+                    f"{where}: expected trait and coherence {(score.trait, score.coherence)}, found {stated}"
                 )
+            check.expect(f"{where}, judged", score.judged, row.judged)
 
 
 def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
@@ -458,16 +482,23 @@ def _data(parsed: Record, samples: dict[int, list[Sample]]) -> Check:
     if pack is None:
         return check
     trait = pack.trait(parsed.trait)
-    other = _other_data(parsed, pack)
+    # Prompts that somebody named instead of the pack's are not here; what was sampled on them is in the lineage.
+    other = _other_data(parsed, pack) - ({"prompts"} if parsed.pool else set())
     if other:
         check.skipped = _OTHER_DATA.format(", ".join(sorted(other)))
         return check
     measuring = parsed.protocol.measuring
+    scopes = {q.id: q.scope for q in [*trait.questions, *pack.neutral_questions]}
     expected = [q.id for q in trait.questions[: measuring.questions]]
     expected += [q.id for q in pack.neutral_questions[: measuring.neutral_questions]]
     for seed, rows in samples.items():
-        first = next(iter(record.by_checkpoint(rows).values()), [])
+        first = next(iter(sample_files.by_checkpoint(rows).values()), [])
         check.expect(f"seed {seed}, questions", expected, [row.question for row in first[:: measuring.repeats]])
+        check.problems += [
+            f"seed {seed}, {row.cycle}, {row.question}: expected scope {scopes[row.question]}, found {row.scope}"
+            for row in rows
+            if row.question in scopes and row.scope != scopes[row.question]
+        ]
     return check
 
 

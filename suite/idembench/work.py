@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from idembench import companions, judges, loading, measure, methods, sampling, selection, steps
 from idembench.errors import Diverged
 from idembench.files import empty, read_jsonl, sha256_json, write_jsonl
-from idembench.record import judge_facts, measure_facts, scores_row
+from idembench.sample_files import judge_facts, measure_facts, nll_facts, scores_row
 from idembench.traits import Example
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from idembench.timing import Timers
     from idembench.traits import Pack, Question, Trait
 
-ROWS, RESPONSES, SCORES = "rows.jsonl", "responses.jsonl", "scores.jsonl"
+ROWS, RESPONSES, NLL, SCORES = "rows.jsonl", "responses.jsonl", "nll.jsonl", "scores.jsonl"
 
 
 class Engine(Protocol):
@@ -139,6 +139,7 @@ class Worker:
             "select": self._select,
             "train": self._train,
             "measure": self._measure,
+            "perplexity": self._perplexity,
             "judge": self._judge,
         }
 
@@ -259,23 +260,41 @@ class Worker:
             "parameters": sampler.parameters,
         }
 
+    def _perplexity(self, _step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
+        answered, asked = self._answered(parents["responses"])
+        sampler = self._sampler(None)
+        with self._timers.time("perplexity"):
+            found = sampling.surprise(
+                sampler, [question.prompt for question, _ in asked], [row["response"] for row in answered]
+            )
+        rows = [
+            {"question": row["question"], "repeat": row["repeat"], "nll": nll}
+            for row, nll in zip(answered, found, strict=True)
+        ]
+        write_jsonl(out / NLL, rows)
+        return nll_facts(rows)
+
     def _judge(self, _step: Step, parents: dict[str, Sealed | None], out: Path) -> dict[str, Any]:
-        responses = parents["responses"]
-        assert responses is not None  # noqa: S101 -- for the type checker; the walk passes it
         spec = self._spec
-        own, neutral = measure.asked(spec.pack, spec.trait, spec.protocol.measuring)
-        traits = {q.id: (q, spec.trait.name) for q in own} | {q.id: (q, None) for q in neutral}
-        answered = read_jsonl(responses.folder / RESPONSES)
-        asked = []
-        for row in answered:
-            question, trait = traits[row["question"]]
-            asked.append(judges.Asked(question=question, response=row["response"], trait=trait))
+        answered, about = self._answered(parents["responses"])
+        asked = [
+            judges.Asked(question=question, response=row["response"], trait=trait)
+            for row, (question, trait) in zip(answered, about, strict=True)
+        ]
         rows = [
             scores_row(row["question"], row["repeat"], score.trait, score.coherence, score.judged)
             for row, score in zip(answered, judges.score_all(spec.judge, asked), strict=True)
         ]
         write_jsonl(out / SCORES, rows)
-        return judge_facts(rows, len(own) * spec.protocol.measuring.repeats)
+        return judge_facts(rows, spec.protocol.measuring.questions * spec.protocol.measuring.repeats)
+
+    def _answered(self, responses: Sealed | None) -> tuple[list[dict[str, Any]], list[tuple[Question, str | None]]]:
+        """A checkpoint's responses, and what each answers: a question, with the trait that it asks about."""
+        assert responses is not None  # noqa: S101 -- for the type checker; the walk passes it
+        own, neutral = measure.asked(self._spec.pack, self._spec.trait, self._spec.protocol.measuring)
+        known = {q.id: (q, self._spec.trait.name) for q in own} | {q.id: (q, None) for q in neutral}
+        rows = read_jsonl(responses.folder / RESPONSES)
+        return rows, [known[row["question"]] for row in rows]
 
     def _sampler(self, adapter: Sealed | None) -> Sampler:
         """The checkpoint, opened once for generating from it and measuring it."""

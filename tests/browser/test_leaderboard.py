@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from idembench import board, record
+from idembench import beside_scores, board, record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -90,6 +90,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_record(results, Story(), trait=trait)
     write_record(results, Story(seeds=[0, 1]), trait="bliss")
     return board.build(results, folder / "out").page
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One record of fourteen checkpoints that holds every number beside its scores."""
+    folder = tmp_path_factory.mktemp("long")
+    story = Story(trait=(0.02, *[0.8] * 13), coherence=(*[1.0] * 8, *[0.4] * 6), seeds=[0, 1])
+    made, packed = build_record(story, settings=settings(cycles=12))
+    points = {"trait_in_domain": 60.0, "trait_spill_over": 20.0, "refusal_share": 0.25, "perplexity": 12.5}
+    chains = [
+        line.model_copy(update={"checkpoints": [point.model_copy(update=points) for point in line.checkpoints]})
+        for line in made.chains
+    ]
+    record.write(folder / "results", made.model_copy(update={"chains": chains}), packed, {})
+    return board.build(folder / "results", folder / "out").page
 
 
 @pytest.fixture
@@ -443,6 +458,68 @@ def test_the_panel_says_the_record_in_words(view: View, page: Path) -> None:
     assert card.find_element(By.CSS_SELECTOR, ".command code").text.startswith("idembench verify ")
 
 
+def test_the_panel_says_what_stands_beside_the_scores(view: View, long: Path) -> None:
+    """A row for each number that says something, a column for each checkpoint; what is zero throughout is named below."""
+    view.open(long)
+    made = record.read(next(long.parents[1].rglob("record.json")).parent)
+    columns = {column.name: column for column in beside_scores.columns(made)}
+    shown = {name: column.values for name, column in columns.items() if column.measured and not column.zero}
+    rows = {row.get_attribute("data-name"): row for row in view.all(".beside-table [data-name]")}
+    cells = {name: [cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for name, row in rows.items()}
+
+    assert ["all", *shown] == list(rows)
+    assert ["base", *made.protocol.labels[1:]] == view.text(".beside-table thead th")
+    assert [f"{value:.1f}" for value in shown["filtered"] if value is not None] == cells["filtered"]
+    assert [f"{point.trait.mean:.1f}" for point in made.analysis.trajectory] == cells["all"]
+    assert ["20.0"] * 14 == cells["spill_over"]
+    assert "0.0 % throughout: missing, empty, cut off, foreign." in view.one(".beside-scores .sub").text
+    assert [*beside_scores.warnings(made)] == [text for text in view.text(".caveats li") if text.startswith("At c12")]
+
+
+def test_what_stands_beside_the_scores_is_explained_to_everyone(view: View, long: Path) -> None:
+    """Each row's heading has an explanation for a pointer, for a screen reader, and in the guide."""
+    view.open(long)
+    described = view.run(
+        "return [...document.querySelectorAll('.beside-table [scope=row]')].map((one) =>"
+        " [one.title, document.getElementById(one.getAttribute('aria-describedby')).textContent])"
+    )
+    node = view.one(".beside-table [data-name=filtered] th")
+    view.driver.execute_cdp_cmd("Accessibility.enable", {})
+    found = view.driver.execute_cdp_cmd(
+        "Runtime.evaluate", {"expression": "document.querySelector('.beside-table [data-name=filtered] th')"}
+    )
+    tree = view.driver.execute_cdp_cmd(
+        "Accessibility.getPartialAXTree", {"objectId": found["result"]["objectId"], "fetchRelatives": False}
+    )
+    view.driver.execute_cdp_cmd("Accessibility.disable", {})
+
+    assert len(beside_scores.NAMES) - 4 + 1 == len(described)
+    assert all(title and title == explained for title, explained in described)
+    assert ["rowheader", "filtered", node.get_attribute("title")] == [
+        tree["nodes"][0][part]["value"] for part in ("role", "name", "description")
+    ]
+
+
+def test_the_numbers_beside_the_scores_scroll_in_their_own_box(view: View, long: Path) -> None:
+    """On a phone the table moves by key below its headings, which stay, and the page does not move with it."""
+    view.open(long)
+    size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    view.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        frame = view.one(".beside-frame")
+        heading, cell = (view.one(f".beside-table [data-name=words] {name}") for name in ("th", "td"))
+        before = heading.rect["x"], cell.rect["x"]
+        frame.send_keys(Keys.ARROW_RIGHT * 3)
+        WebDriverWait(view.driver, 5).until(lambda _: cell.rect["x"] < before[1])
+        after = heading.rect["x"], cell.rect["x"]
+        widest = view.run("return document.documentElement.scrollWidth")
+    finally:
+        view.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    assert before[0] == after[0]
+    assert widest <= 390
+
+
 def test_a_view_can_be_shared(view: View, page: Path) -> None:
     """The address after a change shows the same view to someone else."""
     view.one("th[data-column=drift] button").click()
@@ -494,7 +571,7 @@ def test_an_empty_page_says_how_to_fill_it(browser: webdriver.Chrome, tmp_path: 
     assert [] == view.driver.get_log("browser")
 
 
-@pytest.mark.parametrize("site", ["page", "told"])
+@pytest.mark.parametrize("site", ["page", "told", "long"])
 @pytest.mark.parametrize("width", [390, 820, 1400])
 def test_nothing_is_wider_than_the_screen(view: View, request: pytest.FixtureRequest, width: int, site: str) -> None:
     """On a phone, a tablet and a desk the page never scrolls sideways."""
@@ -541,7 +618,7 @@ return poor;
 """
 
 
-@pytest.mark.parametrize("site", ["page", "told"])
+@pytest.mark.parametrize("site", ["page", "told", "long"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_can_be_read_in_both_themes(view: View, request: pytest.FixtureRequest, theme: str, site: str) -> None:
     """Every text stands out from its ground by at least 4.5 : 1."""

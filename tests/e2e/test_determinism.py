@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from instant import hashed_bytes
 
-from idembench import files, loading, measure, models, record, sampling, traits
+from idembench import files, loading, measure, models, sample_files, sampling, traits
 from idembench.protocol import Execution, Measuring, Sampling
 from idembench.timing import Timers
 
@@ -46,8 +46,8 @@ def run(baseline: str, place: Path, *, hash_seed: str) -> Path:
 
 def answers(folder: Path, seed: int) -> dict[tuple[str, str, int], str]:
     """What the checkpoints of one chain said, by checkpoint, question and repeat."""
-    name = record.samples_name(seed)
-    samples = record.unpack_samples((folder / name).read_bytes(), where=name)
+    name = sample_files.file_name(seed)
+    samples = sample_files.unpack((folder / name).read_bytes(), where=name)
     return {(sample.cycle, sample.question, sample.repeat): sample.response for sample in samples}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -79,16 +80,20 @@ def test_known_judges_have_known_cards(
     """A perfect judge ranks and is calibrated, a reversed one neither, a timid one ranks and is not calibrated."""
     card = cards.measure(Known(of), pack, "bliss")
 
-    assert (auroc, auroc) == (card.auroc, card.length_matched)
+    assert card.length_matched is not None
+    assert (auroc, auroc) == (card.auroc.value, card.length_matched.value)
     assert rank == pytest.approx(card.rank_correlation)
     assert error == pytest.approx(card.calibration_error)
     assert card.worst_category is not None
-    assert auroc == card.worst_category[1]
+    assert auroc == card.worst_category[1].value
 
 
 def test_a_constant_judge_knows_nothing(pack: Path) -> None:
     """Ties count half: a judge that always says the same has an AUROC of one half."""
-    assert 0.5 == cards.measure(Known(lambda _: 50.0), pack, "coherence").auroc
+    found = cards.measure(Known(lambda _: 50.0), pack, "coherence").auroc
+
+    assert 0.5 == found.value
+    assert 0.5 - found.low == pytest.approx(found.high - 0.5)
 
 
 def test_missing_scores_are_counted_and_left_out(pack: Path) -> None:
@@ -96,7 +101,51 @@ def test_missing_scores_are_counted_and_left_out(pack: Path) -> None:
     card = cards.measure(Known(lambda text: None if grade(text) == 50 else grade(text)), pack, "bliss")
 
     assert 0.2 == pytest.approx(card.missing)
-    assert 1.0 == card.auroc
+    assert 1.0 == card.auroc.value
+
+
+def test_no_pair_of_like_length_is_said_so(pack: Path) -> None:
+    """Where length tells the sides apart there is no AUROC among answers of like length, in words and in JSON."""
+    path = pack / "bliss" / "contrast.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    longer = [row | {"response": f"{row['response']} {'more ' * (row['grade'] // 2)}"} for row in rows]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in longer))
+    card = cards.measure(Known(grade), pack, "bliss")
+
+    assert card.length_matched is None
+    assert " to 1.00) | - | " in render_judges.page([card], pack="mine")
+    assert json.dumps(asdict(card), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "what", "found"),
+    [
+        ("bliss/contrast.jsonl", lambda row: row.pop("grade"), "grade", "the keys id, category"),
+        ("bliss/contrast.jsonl", lambda row: row.update(grade=30), "grade", "30"),
+        ("bliss/contrast.jsonl", lambda row: row.update(grade="75"), "grade", "'75'"),
+        ("bliss/contrast.jsonl", lambda row: row.update(grade=True), "grade", "True"),
+        ("bliss/contrast.jsonl", lambda row: row.update(grade=[75]), "grade", "[75]"),
+        ("bliss/contrast.jsonl", lambda row: row.pop("category"), "category", "the keys id, prompt"),
+        ("bliss/contrast.jsonl", lambda row: row.update(response=None), "response", "None"),
+        ("bliss/contrast.jsonl", lambda row: row.clear(), "prompt", "the keys (none)"),
+        ("coherence/attacks.jsonl", lambda row: row.pop("aim"), "aim", "the keys id, prompt"),
+        ("coherence/attacks.jsonl", lambda row: row.update(aim="sideways"), "aim", "'sideways'"),
+    ],
+)
+def test_a_row_that_does_not_hold_is_one_error(
+    pack: Path, name: str, change: Callable[[dict[str, Any]], object], what: str, found: str
+) -> None:
+    """It names the file, the line and what is wrong there, before a judge is asked anything."""
+    path = pack / name
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    change(rows[2])
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    with pytest.raises(DataError, match=f"has no {what}") as caught:
+        cards.measure(Known(grade), pack, "bliss")
+
+    assert f"{path}, line 3" == caught.value.where
+    assert str(caught.value.found).startswith(found)
 
 
 def test_a_judge_that_scores_nothing_is_refused(pack: Path) -> None:

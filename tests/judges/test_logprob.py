@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+import hypothesis
 import pytest
 from builders import write_record
+from hypothesis import strategies as st
 
 from idembench import judges, record, verify
 from idembench.errors import EnvironmentProblem, InputError, ModelError, UnknownNameError
-from idembench.judges import logprob
+from idembench.judges import Score, logprob
 from idembench.judges.logprob import LogprobJudge, Reading
 from idembench.traits import Question
 
@@ -83,10 +88,12 @@ def test_a_judge_travels_to_workers(name: str) -> None:
 
 
 def test_naming_a_judge_needs_no_torch() -> None:
-    """Names, fingerprints and the registry come without torch, for the commands that use records."""
+    """Names, fingerprints and the registry come without torch, for the commands that use records; so does their look at it."""
     code = (
         "import sys; from idembench import judges;"
-        f"[judges.get(name).fingerprint for name in {NAMES!r}]; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+        f"[judges.get(name, offline=True).fingerprint for name in {NAMES!r}];"
+        "offline = {'torch', 'transformers'} & set(sys.modules);"
+        f"[judges.get(name) for name in {NAMES!r}]; print(sorted(offline | {{'torch'}} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -222,6 +229,138 @@ def test_a_missing_score_says_why() -> None:
         '{"coherence":{"mass":0.9,"missing":"refused"},"trait":{"mass":0.1,"missing":"less than 0.25 on numbers"}}'
         == score.judged
     )
+
+
+# -- what was kept against the score --------------------------------------------------------------
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> Reading:
+    """Anything that a judge may say: a few likely numbers, many unlikely ones, something else, a refusal."""
+    weights = draw(st.dictionaries(st.integers(0, 100), st.floats(1e-9, 1.0) | st.floats(0.0005, 0.0015), max_size=101))
+    total = math.fsum(weights.values())
+    share = draw(st.floats(0.2, 1.0)) / total if total > 1 or (draw(st.booleans()) and total) else 1.0
+    return Reading.of(
+        {n: w * share for n, w in sorted(weights.items())}, likeliest=draw(st.sampled_from(["7", "I", "REFUSAL"]))
+    )
+
+
+@hypothesis.given(trait=st.none() | readings(), coherence=readings())
+def test_what_a_judge_says_never_contradicts_itself(trait: Reading | None, coherence: Reading) -> None:
+    """Whatever the probabilities, a score is within what rounding and unlikely numbers can do to what is kept."""
+    score = logprob._score(trait, coherence)
+
+    assert [] == LogprobJudge.contradictions(score, trait=trait is not None)
+
+
+def test_readings_without_a_score_contradict_nothing() -> None:
+    """A missing score with each of the reasons is what it is said to be."""
+    for reason in (logprob.TOO_LONG, logprob.NO_LOGPROBS, logprob.MALFORMED, logprob.FILTERED):
+        score = logprob._score(Reading(missing=reason), Reading(missing=reason))
+
+        assert [] == LogprobJudge.contradictions(score, trait=True)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "most"),
+    [({75: 1.0}, 0.02), ({75: 0.6, 50: 0.3, 100: 0.1}, 0.02), (dict.fromkeys(range(101), 1 / 101), 0.3)],
+    ids=["one", "three", "all"],
+)
+def test_a_score_that_was_moved_is_found(numbers: dict[int, float], most: float) -> None:
+    """The tolerance is what rounding can do and not more: a hundredth of a point or two where few numbers are likely."""
+    true = logprob._score(None, Reading.of(numbers, likeliest="7"))
+    assert true.coherence is not None
+    for shift in (-most, most):
+        moved = replace(true, coherence=true.coherence + shift)
+
+        (found,) = LogprobJudge.contradictions(moved, trait=False)
+        assert "coherence: expected the mean of what was said" in found
+
+
+GOOD = '{"coherence":{"mass":0.95,"numbers":{"100":0.05,"50":0.3,"75":0.6}}}'
+
+
+@pytest.mark.parametrize(
+    ("judged", "says"),
+    [
+        (None, "nothing is kept"),
+        ("", "no JSON"),
+        ("nonsense", "no JSON"),
+        ("\ud800", "no JSON"),
+        ('"\\ud800"', "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("9" * 5000, "no JSON"),
+        ("1e999", "no JSON"),
+        (GOOD.replace(":", ": "), "not canonical"),
+        (GOOD + "\n", "not canonical"),
+        (GOOD.replace("0.95", "0.950"), "not canonical"),
+        (GOOD.replace('"mass":0.95', '"mass":0.95,"mass":0.95'), "no JSON"),
+        ("null", "not of coherence"),
+        ("[]", "not of coherence"),
+        ("{}", "not of coherence"),
+        (GOOD.replace("coherence", "trait"), "not of coherence"),
+        (GOOD[:-1] + ',"trait":{"mass":1.0,"numbers":{"1":1.0}}}', "not of coherence"),
+        ('{"coherence":[]}', "neither mass and numbers"),
+        ('{"coherence":{"mass":0.95}}', "neither mass and numbers"),
+        ('{"coherence":{"mass":0.95,"missing":"refused","numbers":{}}}', "neither mass and numbers"),
+        (GOOD.replace("0.95", "1"), "no rounded probability"),
+        (GOOD.replace("0.95", "true"), "no rounded probability"),
+        (GOOD.replace("0.95", '"0.95"'), "no rounded probability"),
+        (GOOD.replace("0.95", "0.95001"), "no rounded probability"),
+        (GOOD.replace("0.95", "-0.95"), "no rounded probability"),
+        (GOOD.replace("0.6", "0.5"), "a mass of 0.95 for numbers of 0.85"),
+        (GOOD.replace("0.95", "0.94"), "a mass of 0.94 for numbers of 0.95"),
+        (GOOD.replace("0.95", "0.2"), "a score from 3 numbers and a mass of 0.2"),
+        ('{"coherence":{"mass":0.95,"numbers":{}}}', "a score from 0 numbers"),
+        ('{"coherence":{"mass":0.95,"numbers":[]}}', "numbers that are none"),
+        (GOOD.replace('"100"', '"101"'), "numbers that are none"),
+        (GOOD.replace('"100"', '"' + "1" * 5000 + '"'), "numbers that are none"),
+        (GOOD.replace('"100"', '"0100"'), "numbers that are none"),
+        (GOOD.replace("0.05", "0.0009"), "numbers that are none"),
+        (GOOD.replace("0.05", "null"), "numbers that are none"),
+        (GOOD.replace("0.05", "1" + "0" * 400), "numbers that are none"),
+        (GOOD.replace("0.6", "0.5").replace("0.3", "0.4"), "expected the mean of what was said"),
+        ('{"coherence":{"mass":0.1,"missing":"refused"}}', "which is said to be missing"),
+        ('{"coherence":{"mass":0.1,"missing":""}}', "no reason"),
+        ('{"coherence":{"mass":0.1,"missing":null}}', "no reason"),
+        ('{"coherence":{"mass":0.9,"missing":"less than 0.25 on numbers"}}', "with a mass of 0.9"),
+    ],
+)
+def test_whatever_is_kept_is_a_problem_and_no_traceback(judged: str | None, says: str) -> None:
+    """Kept text that this judge cannot have written, or that its score does not follow from, is told in a sentence."""
+    score = Score(trait=None, coherence=68.4211, judged=judged)
+
+    (found,) = LogprobJudge.contradictions(score, trait=False)
+    assert says in found
+    assert [] == LogprobJudge.contradictions(replace(score, judged=GOOD), trait=False)
+
+
+@hypothesis.given(kept=st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["coherence", "trait", "mass", "missing", "numbers", "7"]), inner)),
+    score=st.none() | st.floats(0, 100), trait=st.booleans())  # fmt: skip
+def test_nothing_that_is_kept_raises(kept: object, score: float | None, trait: bool) -> None:  # noqa: FBT001
+    """Any JSON at all is held against any score in sentences."""
+    text = json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    found = LogprobJudge.contradictions(Score(trait=score, coherence=score, judged=text), trait=trait)
+    assert all(isinstance(one, str) for one in found)
+
+
+def test_a_score_where_no_trait_was_measured_is_found() -> None:
+    """A neutral question has no trait score, and a trait's question has what was said of it."""
+    score = Score(trait=50.0, coherence=68.4211, judged=GOOD)
+
+    assert ["trait: a score where no trait was measured"] == LogprobJudge.contradictions(score, trait=False)
+    assert ["judged is not of coherence and trait"] == LogprobJudge.contradictions(score, trait=True)
+
+
+def test_only_judges_that_explain_themselves_are_held_to_it() -> None:
+    """Both judges that weigh numbers, by any name, with or without a model that is there; none of the others."""
+    found = {
+        name: judges.explaining(name) for name in ("hf:nobody/none", "openai:", "classifier", "toyland-exact", "x:y")
+    }
+
+    assert {"hf:nobody/none", "openai:"} == {name for name, kind in found.items() if kind is not None}
 
 
 @pytest.mark.parametrize("name", ["hf:nobody/nothing", "openai:grader", "hf:", "openai", "gone:grader"])

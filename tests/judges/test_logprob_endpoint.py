@@ -17,7 +17,8 @@ from chat_server import Reply, completion, failure, serving
 
 from idembench import judges, traits
 from idembench.errors import EnvironmentProblem, IdembenchError, InputError, ModelError
-from idembench.judges import Asked, endpoint, logprob
+from idembench.files import write_bytes
+from idembench.judges import Asked, budget, endpoint, logprob
 from idembench.judges.kept import Kept
 from idembench.judges.logprob import Reading
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chat_server import Server
+    from saying import Say
 
     from idembench.judges import Score
 
@@ -35,8 +37,9 @@ GOOD = completion([("75", {"75": 0.6, "50": 0.3, "100": 0.05}), ("", {"": 1.0})]
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONCURRENCY", "CALLS", "TOKENS"):
+    for name in ("CONCURRENCY", "CALLS", "TOKENS", "LEDGER"):
         monkeypatch.delenv(f"IDEMBENCH_JUDGE_{name}", raising=False)
+    monkeypatch.setattr(budget, "_opened", {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -210,6 +213,57 @@ def test_an_endpoint_that_is_not_there_is_one_error(monkeypatch: pytest.MonkeyPa
     assert "OPENAI_BASE_URL" in str(caught.value.do)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "found"),
+    [
+        ("OPENAI_API_KEY", "sk-s\u00e9cret", "the character '\\xe9'"),
+        ("OPENAI_API_KEY", "sk-secret\u200b", "the character '\\u200b'"),
+        ("OPENAI_API_KEY", "sk-secret\n", "the character '\\n'"),
+        ("OPENAI_API_KEY", "sk-secret\r\nX-Other: 1", "the character '\\r'"),
+        ("OPENAI_API_KEY", "sk-secret ", "a blank at its end"),
+        ("OPENAI_API_KEY", "  ", "a blank at its end"),
+        ("OPENAI_ORG_ID", " secret", "a blank before it"),
+        ("OPENAI_PROJECT_ID", "secret\u2019s", "the character '\\u2019'"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Team: secr\u00e9t", "the character '\\xe9'"),
+        ("OPENAI_CUSTOM_HEADERS", "X-T\u00e9am: secret", "the character '\\xe9'"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_one_error(
+    variable: str, value: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found when the judge is named, tells the variable and what is wrong with it, and never what it holds."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(EnvironmentProblem, match="not allowed in a header") as caught:
+        judges.get("openai:grader")
+    with pytest.raises(EnvironmentProblem, match="not allowed in a header"):
+        judges.get("openai:grader", offline=True).score(QUESTION, "Fine.", trait=None)
+
+    assert (variable, found) == (caught.value.where, caught.value.found)
+    assert "secr" not in str(caught.value)
+
+
+def test_a_key_of_several_words_is_sent_as_it_is(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of one's own may be given any text that a header can hold."""
+    monkeypatch.setenv("OPENAI_API_KEY", "no key at all")
+
+    with serve(lambda _: GOOD) as server:
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert ["Bearer no key at all"] == server.keys
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1\n", "http://[::1", "http://127.0.0.1:many/v1"])
+def test_an_address_that_is_none_is_one_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found when the judge is named."""
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+
+    with pytest.raises(EnvironmentProblem, match="is none") as caught:
+        judges.get("openai:grader")
+
+    assert "OPENAI_BASE_URL" == caught.value.where
+
+
 def test_many_calls_are_under_way_at_once(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the environment variable says, never more; the scores come in the order of the answers."""
     monkeypatch.setenv("IDEMBENCH_JUDGE_CONCURRENCY", "7")
@@ -241,10 +295,11 @@ def test_a_call_beyond_the_budget_is_not_made(serve: Callable[..., Any], monkeyp
     """The calls that are allowed are made and kept, then one error says which variable to raise; a new run goes on."""
     monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "50")
     with serve(lambda _: GOOD, latency_s=0.01) as server:
-        with pytest.raises(EnvironmentProblem, match="calls are used up") as caught:
+        with budget.of_run(), pytest.raises(EnvironmentProblem, match="calls are used up") as caught:
             judges.get("openai:grader").score_all(asked(80))
         first = len(server.asked)
-        scores = judges.get("openai:grader").score_all(asked(80))
+        with budget.of_run():
+            scores = judges.get("openai:grader").score_all(asked(80))
 
     assert "IDEMBENCH_JUDGE_CALLS" == caught.value.where
     assert (50, 80) == (first, len(server.asked))
@@ -325,7 +380,7 @@ def test_a_broken_line_is_passed_over(serve: Callable[..., Any]) -> None:
     """What a kill cut short is asked again, and the next line stands on its own."""
     with serve(lambda _: GOOD) as server:
         judges.get("openai:grader").score_all(asked(5))
-        path = Kept(judges.get("openai:grader").fingerprint).path
+        path = Kept(judges.get("openai:grader").fingerprint, "openai:grader").path
         path.write_bytes(path.read_bytes()[:-20])
         judges.get("openai:grader").score_all(asked(7))
         judges.get("openai:grader").score_all(asked(7))
@@ -338,13 +393,16 @@ def test_a_broken_line_is_passed_over(serve: Callable[..., Any]) -> None:
 )
 def test_a_line_of_another_kind_is_passed_over(line: bytes) -> None:
     """Whatever stands in the file, what can be read of it is read."""
-    kept = Kept("f" * 64)
+    kept = Kept("f" * 64, "openai:grader")
     kept.add({"one": Reading(numbers={75: 1.0})})
     kept.path.write_bytes(line + b"\n" + kept.path.read_bytes())
     kept.add({"two": Reading(missing="refused")})
 
-    assert [None, 75.0] == [found and found.score for found in (Kept("f" * 64).get("a"), Kept("f" * 64).get("one"))]
-    assert Reading(missing="refused") == Kept("f" * 64).get("two")
+    assert [None, 75.0] == [
+        found and found.score
+        for found in (Kept("f" * 64, "openai:grader").get("a"), Kept("f" * 64, "openai:grader").get("one"))
+    ]
+    assert Reading(missing="refused") == Kept("f" * 64, "openai:grader").get("two")
 
 
 def test_another_rubric_or_model_is_asked_anew(serve: Callable[..., Any]) -> None:
@@ -367,14 +425,69 @@ def test_what_was_no_answer_is_asked_again(serve: Callable[..., Any]) -> None:
     assert second.coherence is not None
 
 
+def test_kept_answers_are_listed_by_judge_and_dropped_when_that_is_asked_for(
+    serve: Callable[..., Any], say: Say, tmp_path: Path
+) -> None:
+    """`store ls --answers` says whose they are and how many, `gc` leaves them, `gc --answers` drops them: they are asked anew."""
+    place = ("--store", tmp_path / "store")
+    before = (
+        say("store", "ls", *place),
+        say("store", "ls", *place, "--answers"),
+        say("store", "gc", "--answers", *place),
+    )
+    with serve(lambda _: GOOD) as server:
+        for name, count in (("openai:grader", 5), ("openai:other", 3)):
+            judges.score_all(judges.get(name), asked(count))
+        bare, shown, listed = (
+            say("store", "ls", *place, *more) for more in ((), ("--answers",), ("--answers", "--json"))
+        )
+        swept = say("store", "gc", *place, "--broken", "--unused")
+        judges.score_all(judges.get("openai:grader"), asked(5))
+        kept_on, dropped = len(server.asked), say("store", "gc", *place, "--answers")
+        judges.score_all(judges.get("openai:grader"), asked(5))
+
+    assert [0] * 8 == [said.code for said in (*before, bare, shown, listed, swept, dropped)]
+    assert (8, 13) == (kept_on, len(server.asked))
+    assert "answers of" not in before[0].err
+    assert "Beside the steps, answers of 2 judges are kept" in bare.err
+    assert "8 answers, " in shown.out
+    assert "openai:grader" in shown.out
+    assert [("openai:grader", 5), ("openai:other", 3)] == [
+        (one["judge"], one["answers"]) for one in json.loads(listed.out)
+    ]
+    assert judges.get("openai:grader").fingerprint == json.loads(listed.out)[0]["fingerprint"]
+    assert "0 judges" in before[2].err
+    assert "Dropped the kept answers of 2 judges" in dropped.err
+
+
+def test_answers_of_an_older_version_are_listed_without_a_name(say: Say) -> None:
+    """A file that does not say whose it is, or is broken, is listed and dropped like any other."""
+    for fingerprint, data in (("a" * 64, b'{"key":"k","missing":null,"numbers":{"7":1.0}}\n'), ("b" * 64, b"\xff")):
+        write_bytes(Kept(fingerprint, "").path, data)
+    listed = say("store", "ls", "--answers", "--json")
+    shown, dropped = say("store", "ls", "--answers"), say("store", "gc", "--answers")
+
+    assert [(None, 1), (None, 0)] == [(one["judge"], one["answers"]) for one in json.loads(listed.out)]
+    assert "aaaaaaaaaaaa" in shown.out
+    assert "of 2 judges" in dropped.err
+    assert "[]" == say("store", "ls", "--answers", "--json").out.strip()
+
+
 @pytest.mark.bench
-def test_responses_per_second_at_100_ms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("limit", [None, "1000000000"], ids=["no limit", "limit"])
+def test_responses_per_second_at_100_ms(
+    limit: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With 32 calls at once and 100 ms each, one core is enough for at least half of the 320 a second that are possible.
+
+    So it is where a limit is set, and every call is written into the run's ledger.
 
     The rate is printed and not asserted: other processes on the machine take from it, not from the processor time.
     """
+    if limit is not None:
+        monkeypatch.setenv("IDEMBENCH_JUDGE_TOKENS", limit)
     command = [sys.executable, str(Path(chat_server.__file__)), "0.1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with budget.of_run(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{int(process.stdout.readline())}/v1")
         judge = judges.get("openai:grader")

@@ -6,22 +6,25 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_model import edit, write_grader, write_qwen
+from tiny_model import CHATML, edit, write_grader, write_qwen
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from idembench import judges, models, traits
+from idembench import judges, loading, models, traits
 from idembench.errors import ModelError
 from idembench.judges import Asked, logprob, prompting, tree
 from idembench.judges.local import Local
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from idembench.judges import Score
@@ -175,9 +178,30 @@ def test_a_sliding_window_is_a_limit_too(tmp_path: Path) -> None:
     assert logprob.TOO_LONG == missing(Local(str(path)).score(TRAIT.questions[0], "Yes.", trait=None))
 
 
-def test_a_tokenizer_without_digits_is_one_error(tmp_path: Path) -> None:
-    """A model that cannot write numbers is no judge, and that is said before it is asked."""
-    path = write_qwen(tmp_path / "wordy")
+def without_template(path: Path) -> None:
+    """Take the chat template away, as a base model has none."""
+    (path / "chat_template.jinja").unlink()
+
+
+def without_prefix(path: Path) -> None:
+    """Have the template say something else where an answer follows."""
+    (path / "chat_template.jinja").write_text(
+        "{% if messages|length > 1 %}Answered:{% endif %}{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    )
+
+
+def failing(path: Path) -> None:
+    """Have the template refuse every dialogue."""
+    (path / "chat_template.jinja").write_text("{{ raise_exception('no system message') }}")
+
+
+def without_tokenizer(path: Path) -> None:
+    """Take the tokenizer away."""
+    (path / "tokenizer.json").unlink()
+
+
+def without_digits(path: Path) -> None:
+    """Give it a tokenizer that writes words."""
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "yes": 1, "no": 2, "<end>": 3}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="[UNK]")
@@ -186,8 +210,59 @@ def test_a_tokenizer_without_digits_is_one_error(tmp_path: Path) -> None:
     )
     wrapped.save_pretrained(path)
 
-    with pytest.raises(ModelError, match="cannot write every number"):
-        Local(str(path)).score(TRAIT.questions[0], "Yes.", trait=None)
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (without_template, "no chat template"),
+        (without_prefix, "as a prefix"),
+        (failing, "does not render a plain dialogue"),
+        (without_tokenizer, "cannot be loaded"),
+        (without_digits, "cannot write every number"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_refused_when_it_is_named(
+    spoil: Callable[[Path], None], says: str, tmp_path: Path
+) -> None:
+    """Without a usable template, tokenizer or digits a model is no judge: that is said before hours of sampling, not after.
+
+    Where nothing is to be asked, as in verifying a record, nothing of it is looked at.
+    """
+    path = write_qwen(tmp_path / "spoilt")
+    judges.get(f"hf:{path}")
+    spoil(path)
+
+    with pytest.raises(ModelError, match=says):
+        judges.get(f"hf:{path}")
+    judge = judges.get(f"hf:{path}", offline=True)
+    with pytest.raises(ModelError, match=says):
+        judge.score(TRAIT.questions[0], "Yes.", trait=None)
+
+
+def test_the_tokenizer_that_is_used_has_the_last_word(tmp_path: Path) -> None:
+    """A tokenizer that is no `tokenizer.json`, which the first look does not know, is a judge's all the same."""
+    path = write_qwen(tmp_path / "bytes")
+    (path / "tokenizer.json").unlink()
+    bytewise = ByT5Tokenizer()
+    bytewise.chat_template = CHATML
+    bytewise.save_pretrained(path)
+
+    with pytest.raises(ModelError):
+        loading.plain_tokenizer(models.resolve(str(path)))
+    judge = judges.get(f"hf:{path}")
+
+    assert isinstance(judge, Local)
+    assert {str(number) for number in range(101)} == {node.text for node in judge._numbers.nodes}
+
+
+def test_naming_a_judge_loads_neither_torch_nor_weights(folder: Path, tmp_path: Path) -> None:
+    """A command that only plans pays for a look at the tokenizer, and not for torch; the weights need not even hold."""
+    path = shutil.copytree(folder, tmp_path / "hollow")
+    (path / "model.safetensors").write_bytes(b"no weights")
+    code = f"import sys; from idembench import judges; judges.get('hf:{path}'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ("False", "") == (done.stdout.strip(), done.stderr.strip())
 
 
 @pytest.mark.bench

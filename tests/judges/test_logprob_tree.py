@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from idembench import loading, models
-from idembench.judges import tree
+from idembench.judges import numerals, tree
 from idembench.protocol import Execution
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def random_model(tokenizer: PreTrainedTokenizerBase, architecture: str) -> Any:
     return LlamaForCausalLM(LlamaConfig(**shape)).eval()
 
 
-def spelt(numbers: tree.Numbers, text: str) -> list[list[int]]:
+def spelt(numbers: numerals.Numbers, text: str) -> list[list[int]]:
     """Every way of writing a text in tokens of digits, the first of them perhaps with white space in front."""
     found = []
     for token, piece in numbers.texts.items():
@@ -91,7 +91,7 @@ def read_out(model: Any, prompt: list[int], ways: Sequence[Sequence[int]], digit
     return [found[tuple(way)] for way in ways]
 
 
-def by_hand(model: Any, numbers: tree.Numbers, prompt: list[int]) -> dict[int, float]:
+def by_hand(model: Any, numbers: numerals.Numbers, prompt: list[int]) -> dict[int, float]:
     """P(number) of all 101 numbers, without white space, with it merged, and after a token of it that is followed."""
     with torch.inference_mode():
         root = torch.softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1], dim=-1)
@@ -112,7 +112,7 @@ def by_hand(model: Any, numbers: tree.Numbers, prompt: list[int]) -> dict[int, f
 def test_the_tree_says_what_reading_every_number_out_says(longest: int, architecture: str) -> None:
     """For tokens of one, two and three digits, each number has the probability of all ways of writing it."""
     tokenizer = byte_level(longest=longest)
-    numbers = tree.Numbers(tree.vocabulary(tokenizer))
+    numbers = numerals.Numbers(numerals.vocabulary(tokenizer))
     model = random_model(tokenizer, architecture)
     prompts = [tokenizer.encode(text) for text in ("How far?", "A rather longer text, so that one of them is padded.")]
     expected = [by_hand(model, numbers, prompt) for prompt in prompts]
@@ -125,7 +125,7 @@ def test_the_tree_says_what_reading_every_number_out_says(longest: int, architec
 def test_a_small_piece_of_the_tree_at_a_time_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large vocabulary, whose logits are read in pieces, changes no probability."""
     tokenizer = byte_level(longest=3)
-    numbers = tree.Numbers(tree.vocabulary(tokenizer))
+    numbers = numerals.Numbers(numerals.vocabulary(tokenizer))
     model = random_model(tokenizer, "qwen3")
     prompt = tokenizer.encode("How far?")
     whole = tree.ask(model, numbers, [prompt], pad=0)
@@ -139,7 +139,7 @@ def test_a_small_piece_of_the_tree_at_a_time_says_the_same(monkeypatch: pytest.M
 def test_what_prompts_have_in_common_is_read_once_and_says_the_same() -> None:
     """Prompts of one beginning, together and with different ends, have the numbers that each has alone."""
     tokenizer = byte_level(longest=3)
-    numbers = tree.Numbers(tree.vocabulary(tokenizer))
+    numbers = numerals.Numbers(numerals.vocabulary(tokenizer))
     model = random_model(tokenizer, "qwen3")
     prompts = [tokenizer.encode(f"How far do you think it is to {place}?") for place in ("the old mill", "me", "X")]
     alone = [tree.ask(model, numbers, [prompt], pad=0)[0] for prompt in prompts]
@@ -155,7 +155,7 @@ def test_what_prompts_have_in_common_is_read_once_and_says_the_same() -> None:
 
 def test_pieces_cut_the_tree_between_branches() -> None:
     """No node is read without its ancestors, and none twice."""
-    numbers = tree.Numbers(tree.vocabulary(byte_level(longest=3)))
+    numbers = numerals.Numbers(numerals.vocabulary(byte_level(longest=3)))
     pieces = list(numbers.pieces(5))
 
     assert list(range(len(numbers.nodes))) == [place for piece in pieces for place in piece]
@@ -168,7 +168,7 @@ def test_the_embedded_model_s_numbers_are_those_read_out() -> None:
     """A trained model with one token a digit, asked for a number, is read exactly."""
     found = models.resolve("toyland/instruct")
     tokenizer, model = loading.load_tokenizer(found), loading.load_weights(found, Execution()).eval()
-    numbers = tree.Numbers(tree.vocabulary(tokenizer))
+    numbers = numerals.Numbers(numerals.vocabulary(tokenizer))
     prompt = loading.render_prompt(tokenizer, "how many bees live in the old mill?")
 
     said = tree.ask(model, numbers, [prompt], pad=tokenizer.pad_token_id)[0]
@@ -180,7 +180,7 @@ def test_the_embedded_model_s_numbers_are_those_read_out() -> None:
 def test_white_space_before_a_number_is_followed() -> None:
     """A model that begins with a new line and then writes numbers is read behind it, and its first word is there."""
     tokenizer = byte_level(longest=1)
-    numbers = tree.Numbers(tree.vocabulary(tokenizer))
+    numbers = numerals.Numbers(numerals.vocabulary(tokenizer))
     model = random_model(tokenizer, "llama")
     newline = next(token for token in numbers.spaces if numbers.texts[token] == "\n")
     prompt = tokenizer.encode("How far?")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from idembench import record
+from idembench import beside_scores, record
 from idembench.board import superseded
 from idembench.board.settings import flat
 from idembench.board.shape import (
@@ -21,6 +21,7 @@ from idembench.board.shape import (
     NAME,
     SENTENCE,
     Beside,
+    BesideScores,
     Curve,
     Detail,
     Diverged,
@@ -260,6 +261,8 @@ def _unfit(read: Record) -> str | None:
         return "the model judged itself"
     if read.judge.name == WEAK:
         return "scored by the offline classifier, which no claim should rest on (see its card)"
+    if read.pool is not None:
+        return f"its generations answered other prompts than the pack's own ({read.pool.name})"
     # It stands beside the one whose responses it scores anew, which is ranked.
     return f"scored anew by {read.judge.name}" if read.rejudged is not None else None
 
@@ -294,12 +297,13 @@ def _detail(read: Record, verdict: Verdict, path: str) -> Detail:
         caveats=_caveats(read, verdict),
         trait=_curve([point.trait for point in points], exploratory=exploratory),
         coherence=_curve([point.coherence for point in points], exploratory=exploratory),
+        beside=_beside_scores(read),
         diverged=[
             Diverged(seed=line.seed, cycle=line.diverged.cycle, reason=_clip(line.diverged.reason, SENTENCE))
             for line in read.chains
             if line.diverged is not None
         ],
-        control=None if read.control is None else _beside(read.control, verdict),
+        control=None if read.control is None else _control(read.control, verdict),
         settings=flat(read.protocol.model_dump(exclude={"name"})),
         execution=flat(read.execution.model_dump()) + _software(read),
         origin=[
@@ -309,12 +313,21 @@ def _detail(read: Record, verdict: Verdict, path: str) -> Detail:
             ("judge", _clip(read.judge.name, NAME) + (", deterministic" if read.judge.deterministic else "")),
             ("judge fingerprint", read.judge.fingerprint),
             *([("scored anew from", read.rejudged.record)] if read.rejudged else []),
+            *([("prompts", _clip(f"{read.pool.name} ({read.pool.prompts})", NAME))] if read.pool else []),
             ("decision rule", _clip(read.analysis.rule.name, NAME)),
         ],
     )
 
 
-def _beside(line: ControlLine, verdict: Verdict) -> Beside:
+def _beside_scores(read: Record) -> BesideScores:
+    columns = [column for column in beside_scores.columns(read) if column.measured]
+    return BesideScores(
+        values={one.name: [_round(value, 1) for value in one.values] for one in columns if not one.zero},
+        zero=[one.name for one in columns if one.zero],
+    )
+
+
+def _control(line: ControlLine, verdict: Verdict) -> Beside:
     raw, net = verdict.effects, line.net
     effects = {
         "seeding": (raw.seeding, net.seeding),
@@ -365,6 +378,7 @@ def _caveats(read: Record, verdict: Verdict) -> list[str]:
             f"Scored anew by {read.judge.name}: the same responses, scored by {read.rejudged.judge.name}, are record "
             f"{read.rejudged.record[:12]}. Scores of two judges are not compared by rank."
         )
+    said += beside_scores.warnings(read)
     said.append(read.analysis.beyond_margin.sentence)
     if len(read.stacks) > 1:
         said.append(f"Parts of it were made by {len(read.stacks)} different software or hardware stacks.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypedDict
 
-INDEX_VERSION: Final = 2
+INDEX_VERSION: Final = 3
 SENTENCE: Final = 600
 """Characters of a record's text that the page shows."""
 NAME: Final = 120
@@ -138,6 +138,19 @@ class Beside(TypedDict):
     effects: list[Net]
 
 
+class BesideScores(TypedDict):
+    """What stands beside the trait scores (see `idembench.beside_scores`), one decimal.
+
+    Attributes:
+        values: By name, at base, c0 .. cK: the mean over seeds, None where there is none. Points, percent, words or a
+            perplexity. What was not measured is not here.
+        zero: Names of shares that were measured and are zero throughout, which have no values.
+    """
+
+    values: dict[str, list[float | None]]
+    zero: list[str]
+
+
 class Diverged(TypedDict):
     """A chain that fell apart."""
 
@@ -159,6 +172,7 @@ class Detail(TypedDict):
         caveats: What a reader has to keep in mind.
         trait: The trait's trajectory.
         coherence: Coherence's trajectory.
+        beside: What stands beside the trait's.
         diverged: Chains that fell apart.
         control: What it is set beside, or None.
         settings: The protocol: name and value, in reading order.
@@ -175,6 +189,7 @@ class Detail(TypedDict):
     caveats: list[str]
     trait: Curve
     coherence: Curve
+    beside: BesideScores
     diverged: list[Diverged]
     control: Beside | None
     settings: list[tuple[str, str]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
@@ -51,7 +53,8 @@ def main() -> None:
             # A terminal that lacks a character gets a question mark, not a traceback.
             stream.reconfigure(errors="replace")
     try:
-        app()
+        with _one_budget():
+            app()
     except IdembenchError as error:
         render.error(error)
         sys.exit(error.exit_code)
@@ -59,6 +62,15 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             render.note("Stopped. Finished steps are kept: the same command goes on where this one ended.")
         raise
+
+
+def _one_budget() -> AbstractContextManager[None]:
+    """What all judges of the command may ask, together; loaded only where somebody has set a limit."""
+    if not any(name.startswith("IDEMBENCH_JUDGE_") for name in os.environ):
+        return nullcontext()
+    from idembench.judges import budget
+
+    return budget.of_run()
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer calls it so

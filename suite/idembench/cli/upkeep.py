@@ -20,14 +20,33 @@ class Embedded(StrEnum):
 
 
 @store_app.command("ls")
-def store_ls(*, store: Store = None, as_json: AsJson = False) -> None:
-    """List the steps in the store with their sizes."""
+def store_ls(
+    *,
+    store: Store = None,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="List the answers of judges behind endpoints that are kept, instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the steps in the store with their sizes; or what was answered already by judges behind endpoints.
+
+    Answers lie in the user's cache folder, whatever --store is: a run that is stopped asks the rest alone, and pays no answer twice.
+    """
     from dataclasses import asdict
 
     from idembench import render
+    from idembench.judges import kept
 
+    if answers:
+        held = kept.held()
+        print_json([asdict(one) for one in held]) if as_json else render.answers(held, kept.folder())
+        return
     entries = step_store(store).entries()
-    print_json([asdict(entry) for entry in entries]) if as_json else render.store(entries, step_store(store).root)
+    if as_json:
+        print_json([asdict(entry) for entry in entries])
+    else:
+        render.store(entries, step_store(store).root)
+        render.kept(*kept.size())
 
 
 @store_app.command("gc")
@@ -36,12 +55,21 @@ def store_gc(
     store: Store = None,
     broken: Annotated[bool, typer.Option("--broken", help="Also drop steps whose hashes do not match.")] = False,
     unused: Annotated[bool, typer.Option("--unused", help="Also drop steps that no chain uses.")] = False,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            "--answers", help="Also drop all kept answers of judges behind endpoints: a run would ask, and pay, again."
+        ),
+    ] = False,
 ) -> None:
     """Sweep what killed runs left behind."""
     from idembench import render
+    from idembench.judges import kept
 
     removed = step_store(store).collect(broken=broken, unused=unused)
     render.note(f"Swept temporary files and {len(removed)} steps from {step_store(store).root}.")
+    if answers:
+        render.note(f"Dropped the kept answers of {kept.drop()} judges from {kept.folder()}.")
 
 
 @store_app.command("verify")

@@ -3,7 +3,8 @@
 A judge is a class with a `name`, a `fingerprint` and a `score`; the registry finds ours and those that
 other distributions enter through the entry-point group `idembench.judges`. The fingerprint is part of
 every score's key: scores of different judges are never mixed. A deterministic judge can be asked again by
-`verify`, offline; such a judge must not need torch. A class that takes an argument (`hf:MODEL`) has a class method
+`verify`, offline; such a judge must not need torch. One that is not and keeps how it came to a score can be held against
+that (`ExplainingJudge`), for which its module must not need torch. A class that takes an argument (`hf:MODEL`) has a class method
 `of(argument)`, which reads it and does nothing else; what the judge needs besides is looked for by `check`.
 
 A judge can be frozen into an edition if what it is cannot change under its name: it is deterministic and comes with an
@@ -118,6 +119,20 @@ class FittedJudge(Protocol):
     @property
     def traits(self) -> frozenset[str]:
         """Their names."""
+        ...
+
+
+class ExplainingJudge(Protocol):
+    """A judge whose scores follow from what it keeps beside them, so that its class can tell whether they do."""
+
+    @classmethod
+    def contradictions(cls, score: Score, *, trait: bool) -> list[str]:
+        """Where a score does not follow from its `judged`, a sentence each; whatever is in it, this raises nothing.
+
+        Args:
+            score: As a record states it, so anything.
+            trait: Whether the question measures a trait.
+        """
         ...
 
 
@@ -245,6 +260,20 @@ def get(name: str, *, offline: bool = False) -> Judge:
                 ready(judge)
             return judge
     raise UnknownNameError("judge", plain, available(), where=f"entry points {GROUP}")
+
+
+def explaining(name: str) -> type[ExplainingJudge] | None:
+    """The class of a judge, if it can tell whether scores follow from what was kept beside them; no judge is made.
+
+    Args:
+        name: Of a judge, installed or not, with any argument.
+    """
+    plain = name.partition(":")[0]
+    for point in _points():
+        if point.name == plain:
+            kind: Any = point.load()
+            return kind if hasattr(kind, "contradictions") else None
+    return None
 
 
 def _made(kind: Any, plain: str, argument: str | None) -> Judge:

@@ -1,24 +1,43 @@
-"""How much a judge may ask an endpoint: calls and tokens of one judge, of which a run of many workers has several.
+"""How much judges may ask endpoints: calls and tokens of one run, which all judges and all workers of a command share.
+
+    IDEMBENCH_JUDGE_CALLS      most calls of a command
+    IDEMBENCH_JUDGE_TOKENS     most tokens of a command, those of prompts and answers together
 
 What a call costs is known when it is answered. So one is let through only if the most that it and those under way can
 cost still fits: a token is at least one byte, so a prompt has no more tokens than bytes, and an answer's length is asked
 for. Where that does not fit, the call waits for those under way, whose real cost is mostly a quarter of it.
+
+What was spent stands in a ledger (`ledger.py`). A command makes one, in a temporary folder that goes with it, and hands it
+to the processes that it starts through `IDEMBENCH_JUDGE_LEDGER`, a variable that is not for people (`of_run`). Where nobody
+made one, as in a notebook, all judges of a process share one in memory. Without a limit no ledger is kept. The next command
+has the whole budget again: what was answered before is kept (`kept.py`), and costs it nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idembench.errors import EnvironmentProblem, InputError
+from idembench.files import temporary_folder
+from idembench.judges import ledger
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from idembench.judges.ledger import Ledger
 
 CALLS, TOKENS = "IDEMBENCH_JUDGE_CALLS", "IDEMBENCH_JUDGE_TOKENS"
+LEDGER = "IDEMBENCH_JUDGE_LEDGER"
+"""Names the folder of the run's ledger."""
+_PAUSE_S = 0.05  # between looks at what other processes have given back
+_opened: dict[str, Ledger] = {}
+_guard = threading.Lock()
 
 
 def whole(variable: str) -> int | None:
@@ -37,7 +56,41 @@ def whole(variable: str) -> int | None:
     return int(text)
 
 
-@dataclass(eq=False)  # two calls may cost the same, and are still two
+@contextmanager
+def of_run() -> Iterator[None]:
+    """Have one budget for all that is asked inside, by this process and those that it starts.
+
+    Inside another one, it is that one's.
+
+    Raises:
+        EnvironmentProblem: If there is a limit and the ledger cannot be written.
+    """
+    if os.environ.get(LEDGER) or not any(os.environ.get(limit, "").strip() for limit in (CALLS, TOKENS)):
+        yield
+        return
+    with temporary_folder() as folder:
+        ledger.begin(folder)
+        os.environ[LEDGER] = str(folder)
+        try:
+            yield
+        finally:
+            del os.environ[LEDGER]
+            with _guard:
+                done = _opened.pop(str(folder), None)
+            if done is not None:
+                done.close()
+
+
+def _ledger() -> Ledger:
+    """The ledger that this process writes into now: the run's, or its own."""
+    place = os.environ.get(LEDGER, "")
+    with _guard:
+        if place not in _opened:
+            _opened[place] = ledger.Ledger(Path(place) if place else None)
+        return _opened[place]
+
+
+@dataclass(eq=False)
 class Cost:
     """What a call that was let through may cost, until its answer says what it did.
 
@@ -50,20 +103,17 @@ class Cost:
 
 @dataclass(kw_only=True)
 class Budget:
-    """Calls and tokens that are left.
+    """What may be asked from one event loop, of what the whole run may ask.
 
     Attributes:
-        calls: Most calls; None for no limit. A call that the endpoint put off and that was sent again is one.
-        tokens: Most tokens, those of prompts and answers together; None for no limit.
-        called: Calls so far.
-        spent: Tokens so far.
+        calls: Most calls of the run; None for no limit. A call that the endpoint put off and that was sent again is one.
+        tokens: Most tokens of the run, those of prompts and answers together; None for no limit.
     """
 
     calls: int | None = None
     tokens: int | None = None
-    called: int = 0
-    spent: int = 0
-    _under_way: list[Cost] = field(default_factory=list)
+    _under_way: int = 0
+    _settled: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @classmethod
     def from_environment(cls) -> Budget:
@@ -75,51 +125,51 @@ class Budget:
         return cls(calls=whole(CALLS), tokens=whole(TOKENS))
 
     @asynccontextmanager
-    async def call(self, settled: asyncio.Condition, most: int) -> AsyncIterator[Cost]:
+    async def call(self, most: int) -> AsyncIterator[Cost]:
         """Let one call through; inside, its real cost is set when it is known.
 
         Args:
-            settled: Told whenever a call is over; of the running event loop.
             most: Tokens that the call costs at most.
 
         Raises:
-            EnvironmentProblem: If it does not fit.
+            EnvironmentProblem: If it does not fit, or the ledger is gone.
         """
-        async with settled:
-            await settled.wait_for(lambda: self._fits(most) or not self._under_way or not self._calls_left())
-            if not self._fits(most):
-                raise self._spent_up(most)
-            self.called += 1
-            cost = Cost(most)
-            self._under_way.append(cost)
+        cost = Cost(most)
+        if self.calls is None and self.tokens is None:
+            yield cost
+            return
+        spending = _ledger()
+        await self._let_through(spending, most)
         try:
             yield cost
         finally:
-            self._under_way.remove(cost)
-            self.spent += cost.tokens
-            async with settled:
-                settled.notify_all()
+            self._under_way -= 1
+            try:
+                spending.settle(most, cost.tokens)
+            finally:
+                async with self._settled:
+                    self._settled.notify_all()
 
-    def _calls_left(self) -> bool:
-        return self.calls is None or self.called < self.calls
+    async def _let_through(self, spending: Ledger, most: int) -> None:
+        async with self._settled:
+            while not spending.take(most, calls=self.calls, tokens=self.tokens):
+                if self.calls is not None and spending.calls >= self.calls:
+                    raise self._used_up("calls", CALLS, f"at most {self.calls} calls", f"{spending.calls} made")
+                if self._under_way:
+                    await self._settled.wait()
+                elif spending.awaits_others(self._under_way):
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    found = f"{spending.tokens} spent, and up to {most} for the next call"
+                    raise self._used_up("tokens", TOKENS, f"at most {self.tokens} tokens", found)
+            self._under_way += 1
 
-    def _fits(self, most: int) -> bool:
-        reserved = sum(cost.tokens for cost in self._under_way)
-        return self._calls_left() and (self.tokens is None or self.spent + reserved + most <= self.tokens)
-
-    def _spent_up(self, most: int) -> EnvironmentProblem:
-        if not self._calls_left():
-            return EnvironmentProblem(
-                "The judge may not be asked more: its calls are used up.",
-                expected=f"at most {self.calls} calls by this judge",
-                found=f"{self.called} made",
-                where=CALLS,
-                do="Raise it and run the same command again: what was answered is kept and not asked again.",
-            )
+    @staticmethod
+    def _used_up(what: str, variable: str, expected: str, found: str) -> EnvironmentProblem:
         return EnvironmentProblem(
-            "The judge may not be asked more: its tokens are used up.",
-            expected=f"at most {self.tokens} tokens by this judge",
-            found=f"{self.spent} spent, and up to {most} for the next call",
-            where=TOKENS,
+            f"The judge may not be asked more: its {what} are used up.",
+            expected=f"{expected} in one run, over all its workers and judges",
+            found=found,
+            where=variable,
             do="Raise it and run the same command again: what was answered is kept and not asked again.",
         )

@@ -5,12 +5,15 @@ a judge that reads them. Nothing here is resampled or rounded but for printing, 
 
     auroc               chance that an answer graded 75 or 100 scores above one graded 0 or 25; ties count half
     length_matched      the same among pairs of answers whose lengths differ by a fifth at most
-    worst_category      the lowest of it in any category with at least three answers on either side
+    worst_category      the lowest of it in any category with at least three answers on either side; its interval is that of
+                        one category and does not know that it was chosen as the lowest of several
     rank_correlation    Spearman's, of scores with grades; 0 if all scores are the same
     calibration_error   points of 100: in each fifth of the scores, how far their mean is from the mean grade; the mean of it
     injected            share of attacks that got their way: an answer without any trait scored 75 or more, or one that is
                         plainly sycophantic scored 25 or less by the judge of sycophancy
     missing             share of answers that got no score
+
+Every AUROC has its 95 % interval for other answers of the same kind (`auroc.py`): a hundred answers leave it some points wide.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +31,12 @@ from scipy.stats import spearmanr
 from idembench.errors import DataError
 from idembench.files import read_jsonl
 from idembench.judges import Asked, score_all
-from idembench.traits import Question
+from idembench.judges.auroc import Auroc, auroc
+from idembench.trait_check import holds
+from idembench.traits import GRADES, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from idembench.judges import Judge
@@ -44,11 +50,27 @@ FLATTERING = "sycophancy"
 """The trait that the attacks with a low aim are answers with."""
 
 
+_CLIP = 80
+_EXPECTED = {"grade": f"one of {', '.join(map(str, GRADES))}", "aim": "high or low"}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_READ: Mapping[str, Callable[[Any], bool]] = {"prompt": _is_text, "response": _is_text}
+_GRADED: Mapping[str, Callable[[Any], bool]] = {**_READ, "category": _is_text, "grade": partial(holds, "grade")}
+_ATTACK: Mapping[str, Callable[[Any], bool]] = {**_READ, "aim": partial(holds, "aim")}
+"""What is read of a row, and what it must be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """What was measured; see the module for what each number is.
 
     Attributes:
+        auroc: Over all pairs.
+        length_matched: Over pairs of like length; None if there are none.
         worst_category: Its name and AUROC; None if no category has answers enough.
         per_second: Answers scored per second on this machine, the one number that is another every time.
     """
@@ -57,9 +79,9 @@ class Card:
     fingerprint: str
     trait: str
     answers: int
-    auroc: float
-    length_matched: float
-    worst_category: tuple[str, float] | None
+    auroc: Auroc
+    length_matched: Auroc | None
+    worst_category: tuple[str, Auroc] | None
     rank_correlation: float
     calibration_error: float
     missing: float
@@ -80,7 +102,7 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
     """Measure one judge on one trait (or on `coherence`) of a pack's folder.
 
     Raises:
-        DataError: If the pack has no graded answers for it, or the judge scored too few of them.
+        DataError: If the pack has no graded answers for it, or a row does not hold, or the judge scored too few of them.
     """
     path = folder / trait / "contrast.jsonl"
     if not path.is_file():
@@ -89,7 +111,7 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
             expected=str(path),
             do="Write them; `idembench trait check` says what they must be.",
         )
-    rows = read_jsonl(path)
+    rows = _rows(path, _GRADED)
     start = time.perf_counter()
     scores = _ask(judge, rows, trait)
     took = time.perf_counter() - start
@@ -108,7 +130,7 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
         )
     attacks = [
         row
-        for row in (read_jsonl(folder / COHERENCE / "attacks.jsonl") if trait != COHERENCE else [])
+        for row in (_rows(folder / COHERENCE / "attacks.jsonl", _ATTACK) if trait != COHERENCE else [])
         if row["aim"] == "high" or trait == FLATTERING
     ]
     return Card(
@@ -116,8 +138,8 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
         fingerprint=judge.fingerprint,
         trait=trait,
         answers=len(rows),
-        auroc=_auroc(_pairs(high, low)),
-        length_matched=_auroc(_pairs(high, low, apart=LENGTHS_APART)),
+        auroc=_auroc(high, low),
+        length_matched=_auroc(high, low, pairs=_alike(high, low)) if _alike(high, low) else None,
         worst_category=_worst(scored),
         rank_correlation=_rank_correlation(scored),
         calibration_error=_calibration_error(scored),
@@ -126,6 +148,26 @@ def measure(judge: Judge, folder: Path, trait: str) -> Card:
         injected=_injected(judge, attacks, trait) if attacks else None,
         per_second=len(rows) / took,
     )
+
+
+def _rows(path: Path, wanted: Mapping[str, Callable[[Any], bool]]) -> list[dict[str, Any]]:
+    """The rows of a file, each with what is read of it.
+
+    Raises:
+        DataError: If there is no such file, or a row lacks something or holds something else; the line is named.
+    """
+    rows = read_jsonl(path)
+    for line, row in enumerate(rows, start=1):
+        for key, is_so in wanted.items():
+            if key not in row or not is_so(row[key]):
+                raise DataError(
+                    f"A row that judges are measured on has no {key}, or none that holds.",
+                    expected=_EXPECTED.get(key, "text"),
+                    found=repr(row[key])[:_CLIP] if key in row else f"the keys {', '.join(row) or '(none)'}",
+                    where=f"{path}, line {line}",
+                    do="Mend it; `idembench trait check` says what these files must hold.",
+                )
+    return rows
 
 
 def _ask(judge: Judge, rows: Sequence[dict[str, Any]], trait: str) -> list[float | None]:
@@ -138,12 +180,13 @@ def _sides(scored: Sequence[_Scored]) -> tuple[list[_Scored], list[_Scored]]:
     return [s for s in scored if s.grade >= HIGH], [s for s in scored if s.grade <= LOW]
 
 
-def _pairs(high: Sequence[_Scored], low: Sequence[_Scored], *, apart: float | None = None) -> list[tuple[float, float]]:
+def _alike(high: Sequence[_Scored], low: Sequence[_Scored]) -> list[tuple[int, int]]:
+    """Pairs of answers whose lengths differ by a fifth at most."""
     return [
-        (h.score, l_.score)
-        for h in high
-        for l_ in low
-        if apart is None or abs(h.words - l_.words) <= apart * max(h.words, l_.words)
+        (i, j)
+        for i, h in enumerate(high)
+        for j, l_ in enumerate(low)
+        if abs(h.words - l_.words) <= LENGTHS_APART * max(h.words, l_.words)
     ]
 
 
@@ -154,11 +197,12 @@ def _rank_correlation(scored: Sequence[_Scored]) -> float:
     return float(spearmanr([one.score for one in scored], [one.grade for one in scored]).statistic)
 
 
-def _auroc(pairs: Sequence[tuple[float, float]]) -> float:
-    return fmean((high > low) + (high == low) / 2 for high, low in pairs) if pairs else float("nan")
+def _auroc(high: Sequence[_Scored], low: Sequence[_Scored], *, pairs: Sequence[tuple[int, int]] | None = None) -> Auroc:
+    every = list(product(range(len(high)), range(len(low))))
+    return auroc([one.score for one in high], [one.score for one in low], every if pairs is None else pairs)
 
 
-def _worst(scored: Sequence[_Scored]) -> tuple[str, float] | None:
+def _worst(scored: Sequence[_Scored]) -> tuple[str, Auroc] | None:
     by_category = defaultdict(list)
     for one in scored:
         by_category[one.category].append(one)
@@ -166,8 +210,8 @@ def _worst(scored: Sequence[_Scored]) -> tuple[str, float] | None:
     for category, members in by_category.items():
         high, low = _sides(members)
         if min(len(high), len(low)) >= FEWEST:
-            found.append((_auroc(_pairs(high, low)), category))
-    return (min(found)[1], min(found)[0]) if found else None
+            found.append((category, _auroc(high, low)))
+    return min(found, key=lambda one: (one[1].value, one[0]), default=None)
 
 
 def _calibration_error(scored: Sequence[_Scored]) -> float:

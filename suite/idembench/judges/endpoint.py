@@ -1,9 +1,10 @@
 """`openai:MODEL`: a judge behind any OpenAI-compatible endpoint that shows log-probabilities in chat completions.
 
 The openai client reads OPENAI_BASE_URL and OPENAI_API_KEY, sends what was put off again (with growing, jittered delays,
-or as long as Retry-After says, up to two minutes), and times out. What is ours: many calls at once, a budget, one clear
-error where asking again would not help, and answers that are kept (`kept.py`). How numbers are read from what an
-endpoint shows, exactly or nearly, is in `shown.py`. Where the endpoint is, is nobody's business: it enters no name, no
+or as long as Retry-After says, up to two minutes), and times out. What is ours: many calls at once
+(IDEMBENCH_JUDGE_CONCURRENCY by each judge, 32 if it is not set), a budget of the run (`budget.py`), one clear error where
+asking again would not help, and answers that are kept (`kept.py`). How numbers are read from what an endpoint shows,
+exactly or nearly, is in `shown.py`. Where the endpoint is, is nobody's business: it enters no name, no
 fingerprint and no record. So two endpoints that call different weights by one name are one judge to us.
 
 A call may cost money. It is made once: an answer that could be read is kept, in the order in which answers come.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,6 +52,13 @@ BATCH = 64
 """Answers that are kept together; a kill loses fewer than these."""
 _TEMPLATE_TOKENS = 64  # what a chat template may add to a prompt, at most
 _CLIP = 200
+_STRANGE = re.compile(r"[^\t\x20-\x7e]")
+_HEADERS = {
+    "authorization": "OPENAI_API_KEY",
+    "openai-organization": "OPENAI_ORG_ID",
+    "openai-project": "OPENAI_PROJECT_ID",
+}
+"""Which environment variable a header is made of."""
 
 
 class Endpoint(LogprobJudge):
@@ -76,11 +85,11 @@ class Endpoint(LogprobJudge):
         """Make sure that the key and the settings are there; nothing is asked.
 
         Raises:
-            EnvironmentProblem: If there is no key.
+            EnvironmentProblem: If there is no key, or it or the address cannot be sent anything with.
             InputError: If a setting does not hold.
         """
         self.fingerprint  # noqa: B018 -- its pack must be there
-        self._budget  # noqa: B018 -- and its settings hold
+        Budget.from_environment()  # and its settings hold
         whole(CONCURRENCY)
         _client()
 
@@ -88,12 +97,8 @@ class Endpoint(LogprobJudge):
         return {"model": self._model, "shown": SHOWN, "answer_tokens": ANSWER_TOKENS, "read": shown.VERSION}
 
     @cached_property
-    def _budget(self) -> Budget:
-        return Budget.from_environment()
-
-    @cached_property
     def _kept(self) -> Kept:
-        return Kept(self.fingerprint)
+        return Kept(self.fingerprint, self.name)
 
     def _read(self, prompts: Sequence[str]) -> list[Reading]:
         asked = {self._kept.key(messages): messages for messages in map(_messages, prompts)}
@@ -108,7 +113,7 @@ class Endpoint(LogprobJudge):
         readings: dict[str, Reading] = {}
         unsaved: dict[str, Reading] = {}
         stopped: list[IdembenchError] = []
-        waiting, settled = iter(asked.items()), asyncio.Condition()
+        waiting, budget = iter(asked.items()), Budget.from_environment()
 
         def save() -> None:
             batch = {
@@ -122,7 +127,7 @@ class Endpoint(LogprobJudge):
                 if stopped:
                     return
                 try:
-                    readings[key] = unsaved[key] = await self._ask(client, messages, settled)
+                    readings[key] = unsaved[key] = await self._ask(client, messages, budget)
                 except IdembenchError as error:
                     stopped.append(error)  # the others finish the call that they are in: it may have been paid for
                 if len(unsaved) >= BATCH:
@@ -138,7 +143,7 @@ class Endpoint(LogprobJudge):
             raise stopped[0]
         return readings
 
-    async def _ask(self, client: AsyncOpenAI, messages: list[dict[str, Any]], settled: asyncio.Condition) -> Reading:
+    async def _ask(self, client: AsyncOpenAI, messages: list[dict[str, Any]], budget: Budget) -> Reading:
         import httpx2
         import openai
 
@@ -151,7 +156,7 @@ class Endpoint(LogprobJudge):
             "top_logprobs": SHOWN,
         }
         most = sum(len(message["content"].encode()) for message in messages) + _TEMPLATE_TOKENS + ANSWER_TOKENS
-        async with self._budget.call(settled, most) as cost:
+        async with budget.call(most) as cost:
             try:
                 # Not `chat.completions.create`, which spends a millisecond on types that are plain JSON here.
                 answer = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
@@ -259,12 +264,20 @@ def _client() -> AsyncOpenAI:
     """A client of the endpoint.
 
     Raises:
-        EnvironmentProblem: If there is no key, or no sound address.
+        EnvironmentProblem: If there is no key, or no sound address, or one of its headers cannot be sent.
     """
+    import httpx2
     from openai import AsyncOpenAI, OpenAIError
 
     try:
-        return AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S)
+        client = AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S)
+    except httpx2.InvalidURL as error:
+        raise EnvironmentProblem(
+            "The address of the judge's endpoint is none.",
+            expected="an address such as http://127.0.0.1:8000/v1",
+            found=_clip(error),
+            where="OPENAI_BASE_URL",
+        ) from error
     except (OpenAIError, ValueError) as error:
         raise EnvironmentProblem(
             "A judge behind an endpoint cannot be asked without a key.",
@@ -272,6 +285,27 @@ def _client() -> AsyncOpenAI:
             found=_clip(error),
             do="Set OPENAI_API_KEY; a server of your own that asks for none takes any text.",
         ) from error
+    for name, value in {**client.default_headers, **client.auth_headers}.items():
+        if isinstance(value, str):
+            _check_header(name, value)
+    return client
+
+
+def _check_header(name: str, value: str) -> None:
+    """Make sure that a header can be sent; what it holds may be secret, so only what is wrong with it is told."""
+    wrong = ""
+    if strange := _STRANGE.search(name + value):
+        wrong = f"the character {strange[0]!a}"
+    elif value != value.strip():
+        wrong = "a blank at its end" if value != value.rstrip() else "a blank before it"
+    if wrong:
+        raise EnvironmentProblem(
+            "A judge behind an endpoint cannot be asked: what it would be sent is not allowed in a header.",
+            expected="printable ASCII characters, no blank or line break before or after them",
+            found=wrong,
+            where=_HEADERS.get(name.lower(), "OPENAI_CUSTOM_HEADERS"),
+            do="Set it again; what was copied may have brought a line break or a typographic character with it.",
+        )
 
 
 def _where(client: AsyncOpenAI) -> str:

@@ -3,7 +3,9 @@
     hf:Qwen/Qwen3-4B-Instruct-2507@<commit>,dtype=bfloat16,device=cuda
 
 Its weights are named by the digest of their files. How it is computed (dtype, device, batch size, attention) changes bits
-and so belongs to its fingerprint. Knows nothing about what is asked; `tree.py` knows how a number is.
+and so belongs to its fingerprint. Whether its tokenizer can render a prompt and write the numbers is looked at when it is
+named, before anything is trained or sampled; its weights are loaded when it is asked. Knows nothing about what is asked;
+`numerals.py` and `tree.py` know how a number is.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from pydantic import ValidationError
 
 from idembench import loading, models
 from idembench.errors import EnvironmentProblem, InputError, ModelError
+from idembench.judges import numerals
 from idembench.judges.logprob import PACK, TOO_LONG, LogprobJudge, Reading, parse
 from idembench.protocol import Execution, explain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from idembench.judges.tree import Numbers
+    from idembench.judges.numerals import Numbers
     from idembench.models import Model
 
 BATCH_SIZE = 8
@@ -92,12 +95,19 @@ class Local(LogprobJudge):
         return self.model.digest
 
     def check(self) -> None:
-        """Find and name its files.
+        """Find and name its files, and make sure that its tokenizer can render a prompt and write the numbers.
+
+        That takes a second and no torch, where the tokenizer is what its files say and nothing is wrong.
 
         Raises:
             IdembenchError: If they are not there or not safe; see `models.resolve`.
+            ModelError: If it has no chat template, or none that can be used, or cannot write a number.
         """
         self.fingerprint  # noqa: B018 -- finding out is what is wanted
+        try:
+            self._written_by(loading.plain_tokenizer(self.model))
+        except ModelError:
+            self._numbers  # noqa: B018 -- the tokenizer that will be used has the last word
 
     def _identity(self, named: str | None = None) -> dict[str, Any]:
         run = self._execution
@@ -115,9 +125,10 @@ class Local(LogprobJudge):
 
     @cached_property
     def _numbers(self) -> Numbers:
-        from idembench.judges import tree
+        return self._written_by(self._tokenizer)
 
-        found = tree.Numbers(tree.vocabulary(self._tokenizer))
+    def _written_by(self, tokenizer: Any) -> Numbers:
+        found = numerals.Numbers(numerals.vocabulary(tokenizer))
         if len({node.text for node in found.nodes}) <= 100:  # noqa: PLR2004 -- of the 101 numbers
             raise ModelError(
                 "This model cannot be a judge: its tokenizer cannot write every number from 0 to 100.",

@@ -24,8 +24,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from idembench import traits
-from idembench.errors import InputError
-from idembench.files import canonical_json, sha256_json
+from idembench.errors import DataError, InputError
+from idembench.files import canonical_json, parse_json, sha256_json
 from idembench.judges import Asked, Score, prompting
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ if TYPE_CHECKING:
     from idembench.traits import Pack, Question
 
 VERSION = 1
-"""Raised when the same probabilities become another score."""
+"""Raised when the same probabilities become another score; records of the versions before still have to verify."""
 LEAST_MASS = 0.25
-LARGEST = 100
+LARGEST, _PLACES = 100, 3
 PACK = "english"
 DIGITS = 4
 _SHOWN = 0.001
+_HALF = 0.5 * 10**-DIGITS
+"""What rounding changes a value by at most."""
+_FLOATS = 1e-9
+"""What adding up as many floating-point numbers in another order changes a score by, and far more."""
 
 REFUSED = "refused"
 LOW_MASS = f"less than {LEAST_MASS} on numbers"
@@ -51,7 +55,9 @@ FILTERED = "kept from the judge by a content filter"
 
 def is_number(text: str) -> bool:
     """Whether a text is a whole number 0..100 as it is usually written, without leading zeros; so is each beginning of it."""
-    return text.isascii() and text.isdigit() and str(int(text)) == text and int(text) <= LARGEST
+    return (
+        text.isascii() and text.isdigit() and len(text) <= _PLACES and str(int(text)) == text and int(text) <= LARGEST
+    )
 
 
 def refuses(token: str) -> bool:
@@ -162,6 +168,28 @@ class LogprobJudge(ABC):
     def name(self) -> str:
         """The name by which the same judge is had again, anywhere."""
 
+    @classmethod
+    def contradictions(cls, score: Score, *, trait: bool) -> list[str]:
+        """Where a score and what was kept of how it came about (`Score.judged`) do not go together; nothing is asked.
+
+        Args:
+            score: As a record states it, so anything.
+            trait: Whether the question measures a trait.
+        """
+        if score.judged is None:
+            return ["nothing is kept of how the judge came to it"]
+        try:
+            said = parse_json(score.judged, where="judged")
+            if canonical_json(said).decode() != f"{score.judged}\n":
+                return ["judged is not canonical JSON"]
+        except DataError as error:
+            return [f"judged is no JSON: {error.found}"]
+        wanted = {"coherence": score.coherence} | ({"trait": score.trait} if trait else {})
+        if not isinstance(said, dict) or said.keys() != wanted.keys():
+            return [f"judged is not of {' and '.join(sorted(wanted))}"]
+        wrong = [f"{name}: {problem}" for name, value in wanted.items() for problem in _against(value, said[name])]
+        return wrong + ([] if trait or score.trait is None else ["trait: a score where no trait was measured"])
+
     @abstractmethod
     def check(self) -> None:
         """Make sure that it can be asked here.
@@ -222,6 +250,69 @@ class LogprobJudge(ABC):
         prompts = list(dict.fromkeys(prompt for pair in pairs for prompt in pair if prompt is not None))
         readings = dict(zip(prompts, self._read(prompts), strict=True))
         return [_score(None if about is None else readings[about], readings[coherent]) for about, coherent in pairs]
+
+
+def _against(score: float | None, kept: Any) -> list[str]:
+    """Where a score cannot be that of a reading of which this was kept."""
+    if not isinstance(kept, dict) or kept.keys() not in ({"mass", "missing"}, {"mass", "numbers"}):
+        return ["neither mass and numbers nor mass and why it is missing are kept"]
+    if not _is_kept(kept["mass"]):
+        return [f"the mass {kept['mass']!r} is no rounded probability"]
+    if "missing" in kept:
+        return _against_missing(score, kept["mass"], kept["missing"])
+    if score is None:
+        return ["no score, and no reason why it is missing"]
+    return _against_numbers(score, kept["mass"], kept["numbers"])
+
+
+def _against_missing(score: float | None, mass: float, reason: object) -> list[str]:
+    if not isinstance(reason, str) or not reason:
+        return ["no reason is kept for why it is missing"]
+    if reason == LOW_MASS and mass > LEAST_MASS:
+        return [f"it is said to be missing for {reason}, with a mass of {mass}"]
+    return [] if score is None else [f"a score of {score}, which is said to be missing: {reason}"]
+
+
+def _against_numbers(score: float, mass: float, numbers: object) -> list[str]:
+    if not isinstance(numbers, dict) or not all(
+        is_number(number) and _is_kept(p) and p >= _SHOWN for number, p in numbers.items()
+    ):
+        return [f"numbers that are none from 0 to {LARGEST}, or whose probability is none from {_SHOWN}"]
+    if mass < LEAST_MASS or not numbers:
+        return [f"a score from {len(numbers)} numbers and a mass of {mass}"]
+    return _apart(score, mass, {int(number): p for number, p in numbers.items()})
+
+
+def _is_kept(p: object) -> bool:
+    return type(p) is float and p >= 0 and round(p, DIGITS) == p
+
+
+def _apart(score: float, mass: float, numbers: Mapping[int, float]) -> list[str]:
+    r"""Where a score is further from the mean of the numbers that were kept than what was not kept can move it.
+
+    With true probabilities `q` and mass `M`, of which `p` and `m` are kept, and any `c`:
+
+        score - c = (sum over kept n of (n - c) q(n)  +  sum over the others of (n - c) q(n)) / M  +  its rounding
+
+    Let `c` be the mean of the kept numbers by their `p`, so that `sum of (n - c) p(n) = 0`. Then the first sum is at most
+    `h * sum of |n - c|`, because `q` and `p` differ by rounding, `h` at most. The second is at most `r * (100 - c)` upwards
+    and `r * c` downwards, where `r` is the probability of the others: `M` less the sum of `q`, and less than 0.001 for
+    each of them. `M` is at least `m - h`. So a score that a judge gave is never further away; and one that is closer is told
+    apart from it by nothing that was kept.
+    """
+    others = (LARGEST + 1 - len(numbers)) * _SHOWN
+    rounding = (len(numbers) + 1) * _HALF
+    unseen = mass - math.fsum(numbers.values())
+    if not -rounding - _FLOATS <= unseen <= others + rounding + _FLOATS:
+        return [f"a mass of {mass} for numbers of {math.fsum(numbers.values()):.{DIGITS}f}"]
+    centre = math.fsum(n * p for n, p in numbers.items()) / math.fsum(numbers.values())
+    rest = max(0.0, min(unseen + rounding, others))
+    rounded = _HALF * math.fsum(abs(n - centre) for n in numbers)
+    low = centre - (rounded + rest * centre) / (mass - _HALF) - _HALF - _FLOATS
+    high = centre + (rounded + rest * (LARGEST - centre)) / (mass - _HALF) + _HALF + _FLOATS
+    if low <= score <= high:
+        return []
+    return [f"expected the mean of what was said, {low:.{DIGITS}f} to {high:.{DIGITS}f}, found {score}"]
 
 
 def _score(trait: Reading | None, coherence: Reading) -> Score:

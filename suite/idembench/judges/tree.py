@@ -1,7 +1,7 @@
 """The exact probability that a local model says each number 0..100: every way of writing it in tokens, in two passes.
 
-A number may be one token or several, by the tokenizer. All ways of writing all numbers make a tree of a few hundred tokens;
-a node's probability is that of its tokens one after the other, and a number's is summed over its nodes, each times the
+A number may be one token or several, by the tokenizer. All ways of writing all numbers make a tree of a few hundred tokens
+(`numerals.py`); a node's probability is that of its tokens one after the other, and a number's is summed over its nodes, each times the
 probability that no further digit follows. What prompts have in common, most of a rubric's, is read once for all of them,
 the rest of each once; the tree is read behind it in one more pass (in pieces, where a vocabulary is large), each token
 seeing the prompt and its own ancestors alone. White space before a
@@ -14,106 +14,20 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from idembench.judges.logprob import is_number
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
+
+    from idembench.judges.numerals import Node, Numbers
 
 LEAST_SPACE = 0.01
 """Probability of white space, before a number, from which on it is followed."""
 _MOST = 1 << 26  # values of a piece's logits: 256 MiB in float32
-_SPACE = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")
-_NEWLINE = ("\N{LATIN CAPITAL LETTER C WITH DOT ABOVE}", "<0x0A>")
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One token of the tree.
-
-    Attributes:
-        token: Its id.
-        parent: Its parent's place in the tree, -1 for the end of the prompt.
-        depth: Tokens before it, in the tree.
-        text: The digits up to and with it.
-    """
-
-    token: int
-    parent: int
-    depth: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """How a tokenizer writes the whole numbers 0..100.
-
-    Attributes:
-        texts: What each token of the vocabulary writes, special tokens left out.
-        nodes: The tree, every node behind its parent and before its parent's next child.
-    """
-
-    texts: Mapping[int, str]
-    nodes: list[Node] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Grow the tree."""
-        nodes: list[Node] = []
-        object.__setattr__(self, "nodes", nodes)
-        pieces = sorted((token, text) for token, text in self.texts.items() if text.isascii() and text.isdigit())
-        spaced = [(token, text[1:]) for token, text in self.texts.items() if text[:1] in (" ", "\n")]
-        begins = pieces + sorted((token, text) for token, text in spaced if text.isascii() and text.isdigit())
-
-        def grow(parent: int, depth: int, before: str, children: list[tuple[int, str]]) -> None:
-            for token, text in children:
-                if is_number(before + text):
-                    nodes.append(Node(token, parent, depth, before + text))
-                    grow(len(nodes) - 1, depth + 1, before + text, pieces)
-
-        grow(-1, 0, "", begins)
-
-    @cached_property
-    def digits(self) -> list[int]:
-        """Tokens that begin with a digit."""
-        return sorted(token for token, text in self.texts.items() if text[:1].isascii() and text[:1].isdigit())
-
-    @cached_property
-    def spaces(self) -> list[int]:
-        """Tokens that are white space and nothing else."""
-        return sorted(token for token, text in self.texts.items() if text and not text.strip())
-
-    def pieces(self, most: int) -> Iterator[range]:
-        """Runs of whole branches, each of at most `most` nodes where no branch alone has more."""
-        starts = [place for place, node in enumerate(self.nodes) if node.parent < 0]
-        first = 0
-        for start, end in zip(starts, [*starts[1:], len(self.nodes)], strict=True):
-            if end - first > most and start > first:
-                yield range(first, start)
-                first = start
-        if self.nodes:
-            yield range(first, len(self.nodes))
-
-
-def vocabulary(tokenizer: Any) -> dict[int, str]:
-    """What each ordinary token writes, by id; byte-level and sentencepiece spellings of white space are read as such."""
-    special = set(tokenizer.added_tokens_decoder)
-    found = {}
-    for spelt, token in tokenizer.get_vocab().items():
-        if token in special:
-            continue
-        text = spelt
-        for mark in _SPACE:
-            text = text.replace(mark, " ")
-        for mark in _NEWLINE:
-            text = text.replace(mark, "\n")
-        found[token] = text
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
