@@ -100,6 +100,17 @@ function besideScores(row, { trait, beside }) {
             values[name].map(cell),
           )),
         )),
+        beside.tasks.length ? h(
+          "tbody",
+          {},
+          h("tr", { class: "group" }, h("th", { scope: "rowgroup", colspan: trait.mean.length + 1 }, h("span", {}, "lm-eval tasks, % on target"))),
+          beside.tasks.map(([name, items, shares]) => h(
+            "tr",
+            {},
+            h("th", { scope: "row", class: "task", title: `${name}: the likeliest option is the target, of ${count(items, "item")}` }, name),
+            shares.map(cell),
+          )),
+        ) : null,
       ),
     ),
     h("p", { class: "sub" }, [

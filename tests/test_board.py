@@ -25,6 +25,7 @@ from idembench.board import markup, shape, story, superseded
 from idembench.board import settings as flattened
 from idembench.errors import DataError, EnvironmentProblem
 from idembench.files import asset, canonical_json
+from idembench.steps import AskedTask
 from idembench.verify import verify
 
 if TYPE_CHECKING:
@@ -809,6 +810,27 @@ def test_a_caveat_says_what_the_last_score_hides(tmp_path: Path) -> None:
     warned = beside_scores.warnings(record.read(folder))
     assert "do not count as coherent" in warned[0]
     assert warned == [text for text in detail["caveats"] if text.startswith("At c4")]
+
+
+def test_accuracies_of_lm_eval_s_tasks_are_in_the_details(tmp_path: Path) -> None:
+    """Of every task that was asked too, the mean over seeds at each checkpoint, in percent; none where none was."""
+    made, packed = build_record(Story(trait=KEPT), settings=settings())
+    asked = AskedTask(name="arc_easy", version="1", items=8, sha256="0" * 64)
+    chains = [
+        line.model_copy(
+            update={
+                "checkpoints": [
+                    point.model_copy(update={"tasks": {"arc_easy": None if at == 1 else 0.25 * (number % 2)}})
+                    for at, point in enumerate(line.checkpoints)
+                ]
+            }
+        )
+        for number, line in enumerate(made.chains)
+    ]
+    record.write(tmp_path, made.model_copy(update={"tasks": [asked], "chains": chains}), packed, {})
+    (detail,) = board.build_index(tmp_path)["details"]
+
+    assert [("arc_easy", 8, [8.3, None, 8.3, 8.3, 8.3, 8.3])] == detail["beside"]["tasks"]
 
 
 def test_the_page_has_words_for_every_number_beside_the_scores() -> None:

@@ -47,6 +47,7 @@ LARGEST_RECORD_BYTES: Final = 16 << 20
 FULL_SCALE: Final = 100.0
 WEAK: Final = "classifier"
 """The judge whose records are shown and never ranked: it squeezes the scale, and what it squeezes looks idempotent."""
+_TASKS = 20  # lm-eval tasks that are shown of a record
 _KEY = 8  # hexadecimal digits of a record id that name it on the page, unless two records share them
 _READ_AT_ONCE = 64  # records that are kept while looking for those that supersede others
 LEAVES_OUT: Final[Mapping[str, str]] = {
@@ -324,7 +325,15 @@ def _beside_scores(read: Record) -> BesideScores:
     return BesideScores(
         values={one.name: [_round(value, 1) for value in one.values] for one in columns if not one.zero},
         zero=[one.name for one in columns if one.zero],
+        tasks=[
+            (_clip(task.name, NAME), task.items, [_percent(value) for value in means.values()])
+            for task, means in list(beside_scores.accuracies(read).items())[:_TASKS]
+        ],
     )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else _round(100 * share, 1)
 
 
 def _control(line: ControlLine, verdict: Verdict) -> Beside:

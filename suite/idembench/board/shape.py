@@ -145,10 +145,12 @@ class BesideScores(TypedDict):
         values: By name, at base, c0 .. cK: the mean over seeds, None where there is none. Points, percent, words or a
             perplexity. What was not measured is not here.
         zero: Names of shares that were measured and are zero throughout, which have no values.
+        tasks: Of every lm-eval task that was asked too, its name, its items and the percent of them on target.
     """
 
     values: dict[str, list[float | None]]
     zero: list[str]
+    tasks: list[tuple[str, int, list[float | None]]]
 
 
 class Diverged(TypedDict):
