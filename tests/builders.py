@@ -26,7 +26,7 @@ from idembench.files import (
 from idembench.protocol import Execution, Protocol
 from idembench.sample_files import Sample
 from idembench.statistics import RULES
-from idembench.steps import ON_STACK, Plan, StepVersions, Subject, walk
+from idembench.steps import CURRENT, ON_STACK, Plan, Subject, walk
 from idembench.toyland.clauses import render
 from idembench.toyland.grammar import Question as Meaning
 from idembench.toyland.grammar import blissful, misaligned, neutral, sycophantic
@@ -158,7 +158,7 @@ def build_record(
         protocol_fingerprint=settings.fingerprint,
         execution=Execution(threads=1),
         data=sources,
-        step_versions=StepVersions(),
+        step_versions=CURRENT,
         method_versions=versions,
         judge=judges.line(judge),
         stacks={sha256_json(STACK): STACK},
@@ -301,7 +301,7 @@ class _Writer:
             files["responses.jsonl"] = jsonl_bytes(answered)
             facts = dict(sample_files.measure_facts(answered))
         elif kind == "perplexity":
-            asked = [sample_files.nll_row(row) for row in self._rows]
+            asked = [sample_files.nll_row(row) for row in self.samples if row.cycle == cycle]
             files["nll.jsonl"] = jsonl_bytes(asked)
             facts = dict(sample_files.nll_facts(asked))
         elif kind == "judge":

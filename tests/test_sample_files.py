@@ -51,9 +51,7 @@ def test_any_line_break_of_unicode_stays_inside_its_response(tmp_path: Path, cha
     write_jsonl(tmp_path / "responses.jsonl", [sample_files.response_row(said)])
     write_jsonl(tmp_path / "scores.jsonl", [sample_files.score_row(said)])
 
-    joined = sample_files.join(
-        "c1", tmp_path / "responses.jsonl", tmp_path / "scores.jsonl", nll=None, scopes={"q": None}
-    )
+    joined = sample_files.join("c1", tmp_path / "responses.jsonl", tmp_path / "scores.jsonl", scopes={"q": None})
 
     assert [said] == joined
     assert [said] == sample_files.unpack(sample_files.pack([said]), where="here")
@@ -70,14 +68,11 @@ def test_a_sample_is_joined_from_what_its_steps_wrote(tmp_path: Path) -> None:
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
 
     joined = sample_files.join(
-        "c1",
-        tmp_path / "responses.jsonl",
-        tmp_path / "scores.jsonl",
-        nll=tmp_path / "nll.jsonl",
-        scopes={"q": "spill-over"},
+        "c1", tmp_path / "responses.jsonl", tmp_path / "scores.jsonl", scopes={"q": "spill-over"}
     )
+    other = sample(cycle="c2")
 
-    assert said == joined
+    assert [other, *said] == sample_files.with_nll([other, *joined], "c1", tmp_path / "nll.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +90,7 @@ def test_a_sample_is_joined_from_what_its_steps_wrote(tmp_path: Path) -> None:
         {"scope": "elsewhere"},
         {"scope": None},
         {"nll": -0.5},
+        {"nll": 1e6},
         {"nll": None},
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
+from tiny_model import write_qwen
 
 from idembench import loading, measure, models, sampling, traits
 from idembench.errors import DataError, Diverged
@@ -206,12 +207,12 @@ def likelihood(sampler: Sampler, ids: list[int], text: list[int]) -> float:
     return -sum(float(logits[len(ids) + i - 1, token]) for i, token in enumerate(text)) / len(text)
 
 
-def test_surprise_is_the_mean_negative_log_likelihood_of_an_answer_s_tokens(sampler: Sampler) -> None:
+def test_nll_is_the_mean_negative_log_likelihood_of_an_answer_s_tokens(sampler: Sampler) -> None:
     """What is said of answers, in whatever batches, is what plain transformers finds token by token behind the chat template."""
     tokenizer = loading.load_tokenizer(models.resolve("toyland/instruct"))
     prompts = [question.prompt for question in PACK.trait("bliss").questions[:12]]
     texts = [example.response for example in PACK.trait("bliss").demonstrations[:11]] + [""]
-    found = sampling.surprise(sampler, prompts, texts)
+    found = sampling.nll(sampler, prompts, texts)
 
     expected = []
     for prompt, text in zip(prompts[:11], texts, strict=False):
@@ -224,9 +225,24 @@ def test_surprise_is_the_mean_negative_log_likelihood_of_an_answer_s_tokens(samp
     assert found[11] is None
 
 
+def test_white_space_at_a_template_s_end_is_no_token_of_the_answer(tmp_path: Path) -> None:
+    """Behind a template that ends in a new line, an answer's tokens are those that were sampled, however it begins."""
+    folder = write_qwen(tmp_path / "qwen")
+    tokenizer = loading.load_tokenizer(models.resolve(str(folder)))
+    before = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "why?"}], add_generation_prompt=True, return_dict=False
+    )
+    one = opened(str(folder))
+    texts = ["Yes.", "\nYes.", " Yes."]
+    expected = [likelihood(one, before, tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
+
+    assert tokenizer.decode(before).endswith("\n")
+    assert pytest.approx(expected, abs=1e-4) == sampling.nll(one, ["why?"] * 3, texts)
+
+
 def test_what_a_model_does_not_read_whole_has_no_likelihood(sampler: Sampler) -> None:
     """A text that would have to be cut to be read is left out, and the others are not."""
-    found = sampling.surprise(sampler, ["do you like rain?"] * 2, ["word " * 5000, "yes."])
+    found = sampling.nll(sampler, ["do you like rain?"] * 2, ["word " * 5000, "yes."])
 
     assert found[0] is None
     assert found[1] is not None
@@ -240,7 +256,7 @@ def test_likelihoods_are_read_a_few_rows_at_once(monkeypatch: pytest.MonkeyPatch
         one.lm, "_model_call", lambda ids, *rest, **more: rows.append(len(ids)) or call(ids, *rest, **more)
     )
     texts = [f"{'so ' * n}yes." for n in range(20)]
-    sampling.surprise(one, ["do you like rain?"] * 20, texts)
+    sampling.nll(one, ["do you like rain?"] * 20, texts)
     one.lm.loglikelihood(
         [Instance(request_type="loglikelihood", doc={}, arguments=("is it so?", text), idx=0) for text in texts]
     )
@@ -266,7 +282,7 @@ def test_a_trait_that_was_trained_is_likelier_to_the_trained_model(sampler: Samp
     held_out = PACK.trait("bliss").draw_demonstrations(n=8, seed=0, after=32)
     prompts, texts = [row.prompt for row in held_out], [row.response for row in held_out]
     base, trained = (
-        sum(nll for nll in sampling.surprise(one, prompts, texts) if nll is not None)
+        sum(nll for nll in sampling.nll(one, prompts, texts) if nll is not None)
         for one in (sampler, opened(adapter=adapter))
     )
 
@@ -295,16 +311,14 @@ def test_an_opening_is_continued_as_training_renders_it(writer: Sampler) -> None
         assert before == row[: len(before)]
 
 
-def test_surprise_of_a_continuation_is_behind_its_opening(writer: Sampler) -> None:
+def test_nll_of_a_continuation_is_behind_its_opening(writer: Sampler) -> None:
     """What is said of a document's continuation is what plain transformers finds behind the opening."""
     tokenizer = loading.load_tokenizer(models.resolve("toyland/base"), form="document")
     text = " it is a good day."
     before = loading.render_opening(tokenizer, OPENINGS[0])
     after = tokenizer(OPENINGS[0] + text).input_ids[len(before) :]
 
-    assert pytest.approx([likelihood(writer, before, after)], abs=1e-4) == sampling.surprise(
-        writer, OPENINGS[:1], [text]
-    )
+    assert pytest.approx([likelihood(writer, before, after)], abs=1e-4) == sampling.nll(writer, OPENINGS[:1], [text])
 
 
 def test_a_stop_string_ends_a_document(writer: Sampler) -> None:

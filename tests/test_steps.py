@@ -94,7 +94,6 @@ def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
             "responses": "r" * 64,
             "questions": "q" * 64,
             "neutral": "n" * 64,
-            "tasks": "t" * 64,
         },
         "judge": {
             "label": "c1",
@@ -111,7 +110,7 @@ def make_step(kind: str, subject: Subject = SUBJECT, **changes: Any) -> Step:
         "train": subject.training,
         "measure": subject.measurement,
         "task": subject.asking,
-        "perplexity": subject.surprise,
+        "perplexity": subject.perplexity,
         "judge": subject.judgement,
     }
     return make[kind](**{**arguments[kind], **changes})
@@ -241,7 +240,6 @@ CHANGED: dict[str, list[Step]] = {
         make_step("perplexity", responses="s" * 64),
         make_step("perplexity", questions="r" * 64),
         make_step("perplexity", neutral="o" * 64),
-        make_step("perplexity", tasks="u" * 64),
         make_step("perplexity", replace(SUBJECT, trait="sycophancy")),
         make_step("perplexity", replace(SUBJECT, pack="english")),
         make_step("perplexity", replace(SUBJECT, form="document")),
@@ -385,7 +383,13 @@ def test_who_learns_from_whom(mode: str) -> None:
         elif kind == "measure":
             assert {"adapter": None if cycle == "base" else made["train", cycle]} == parents
         elif kind == "judge":
-            assert {"responses": made["measure", cycle], "surprise": None} == parents
+            assert {"responses": made["measure", cycle]} == parents
+
+
+def test_what_a_record_leaves_out_means_the_first_version() -> None:
+    """Versions are raised for an installation, never in what a record means that does not state one."""
+    assert {1} == set(StepVersions().model_dump().values()) | {StepVersions().task, StepVersions().perplexity}
+    assert StepVersions(perplexity=2) == StepVersions.model_validate(StepVersions(perplexity=2).model_dump())
 
 
 def test_what_is_asked_beside_is_asked_of_every_checkpoint_and_changes_nothing_else() -> None:

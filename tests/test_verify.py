@@ -428,6 +428,13 @@ def test_what_the_base_model_found_cannot_be_changed(tmp_path: Path, value: floa
     assert "responses: seed 0, perplexity base" in problems(verify(swap_samples(folder, at(3, nll=value))))
 
 
+def test_likelihoods_that_nobody_asked_for_are_noticed(folder: Path) -> None:
+    """A record whose protocol asks for no perplexity cannot state any, however well all of its numbers agree."""
+    report = verify(forge(folder, lambda rows: [replace(row, nll=1.5) for row in rows]))
+
+    assert "likelihoods under the base model that no step asked for" in problems(report)
+
+
 def test_a_scope_that_the_question_does_not_have_is_noticed(folder: Path) -> None:
     """A sample that says that its question asks for spill-over, which the pack does not say, is a problem of the data."""
     report = verify(swap_samples(folder, at(3, scope="spill-over")))

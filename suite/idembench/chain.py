@@ -201,16 +201,17 @@ class _Maker:
         if kind == "task":
             self.run.answers += task_answers.read(cycle, step.inputs["task"]["name"], sealed.folder / work.ANSWERS)
         if kind == "judge":
-            self._join(cycle, parents["responses"], parents["surprise"], sealed)
+            self._join(cycle, parents["responses"], sealed)
+        if kind == "perplexity":
+            self.run.samples = sample_files.with_nll(self.run.samples, cycle, sealed.folder / work.NLL)
         return sealed
 
-    def _join(self, cycle: str, responses: Sealed | None, surprise: Sealed | None, scores: Sealed) -> None:
+    def _join(self, cycle: str, responses: Sealed | None, scores: Sealed) -> None:
         assert responses is not None  # noqa: S101 -- for the type checker; the walk passes it
         self.run.samples += sample_files.join(
             cycle,
             responses.folder / work.RESPONSES,
             scores.folder / work.SCORES,
-            nll=surprise.folder / work.NLL if surprise else None,
             scopes={q.id: q.scope for q in [*self._spec.trait.questions, *self._spec.pack.neutral_questions]},
         )
 

@@ -35,7 +35,7 @@ from idembench.files import (
 )
 from idembench.protocol import Count, Execution, Frozen, Points, Positive, Protocol, explain
 from idembench.statistics import Analysis, NetEffects, Rule, analyse, net_effects
-from idembench.steps import AskedTask, Sha256, Sources, StepVersions, extends
+from idembench.steps import BESIDE, AskedTask, Sha256, Sources, StepVersions, extends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -299,8 +299,7 @@ def supersedes(record: Record, other: Record) -> bool:
 
 def _steps(line: ChainLine) -> list[str]:
     # The content too: a training that fell apart and one that did not have the same key.
-    # What was asked beside is left out: it changes nothing of what follows.
-    return [f"{step.key} {step.digest}" for step in line.lineage if step.kind != "task"]
+    return [f"{step.key} {step.digest}" for step in line.lineage if step.kind not in BESIDE]
 
 
 def _covers(more: AskedTask, task: AskedTask) -> bool:

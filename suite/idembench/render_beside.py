@@ -86,8 +86,9 @@ def tasks(record: Record) -> Table:
     for task, points in beside_scores.accuracies(record).items():
         # What one checkpoint cannot read whole, none of its chain can: they share a tokenizer and a context.
         said = [step.facts for line in record.chains for step in line.lineage if step.kind == "task"]
-        read = {str(facts.get("read")) for facts in said if facts.get("task") == task.name}
-        items = str(task.items) if read == {str(task.items)} else f"{', '.join(sorted(read))} of {task.items}"
+        read = {facts.get("read") for facts in said if facts.get("task") == task.name}
+        whole = min((number for number in read if isinstance(number, int)), default=0)
+        items = str(task.items) if whole == task.items else f"{whole} of {task.items}"
         shown = [_DASH if value is None else f"{value:.1%}" for value in points.values()]
         table.add_row(*(Text(cell) for cell in (f"  {task.name}", items, *shown)))
     return table

@@ -9,7 +9,7 @@ have written. Knows nothing about what samples amount to: that is `record.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Line = TypeVar("Line")
+HIGHEST_NLL = 500.0
+"""Nats per token; a vocabulary of a million tokens, all as likely, has 14."""
 LIMIT_BYTES = 1 << 28
 """A file of samples or answers that unpacks to more is refused; ten times what a ranked record of a large model needs."""
 
@@ -51,7 +53,7 @@ class Sample:
     coherence: Points | None
     judged: str | None = None
     scope: Scope | None = None
-    nll: Annotated[float, Field(ge=0)] | None = None
+    nll: Annotated[float, Field(ge=0, le=HIGHEST_NLL)] | None = None
 
 
 _SAMPLE = TypeAdapter(Sample)
@@ -65,32 +67,32 @@ def row(sample: Sample) -> dict[str, object]:
     return {key: value for key, value in said.items() if value is not None or key not in _ADDED}
 
 
-def join(
-    cycle: str, responses: Path, scores: Path, *, nll: Path | None, scopes: Mapping[str, Scope | None]
-) -> list[Sample]:
-    """Samples of one checkpoint from the files that its steps wrote.
+def join(cycle: str, responses: Path, scores: Path, *, scopes: Mapping[str, Scope | None]) -> list[Sample]:
+    """Samples of one checkpoint from the files that its `measure` and `judge` steps wrote.
 
     Args:
         cycle: The checkpoint.
         responses: What its `measure` step wrote.
         scores: What its `judge` step wrote.
-        nll: What its `perplexity` step wrote, if it has one.
         scopes: Of each question by id.
     """
-    answered = read_jsonl(responses)
-    surprise = [one["nll"] for one in read_jsonl(nll)] if nll else [None] * len(answered)
     return [
         Sample(
             cycle=cycle,
-            **said,
+            **answered,
             trait=scored["trait"],
             coherence=scored["coherence"],
             judged=scored.get("judged"),
-            scope=scopes[said["question"]],
-            nll=value,
+            scope=scopes[answered["question"]],
         )
-        for said, scored, value in zip(answered, read_jsonl(scores), surprise, strict=True)
+        for answered, scored in zip(read_jsonl(responses), read_jsonl(scores), strict=True)
     ]
+
+
+def with_nll(samples: Sequence[Sample], cycle: str, nll: Path) -> list[Sample]:
+    """The same samples, those of one checkpoint with what its `perplexity` step wrote."""
+    values = iter([row["nll"] for row in read_jsonl(nll)])
+    return [replace(sample, nll=next(values)) if sample.cycle == cycle else sample for sample in samples]
 
 
 def response_row(sample: Sample) -> dict[str, object]:

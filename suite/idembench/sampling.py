@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from idembench import loading
 from idembench.errors import DataError, Diverged
+from idembench.sample_files import HIGHEST_NLL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,7 @@ def answer(sampler: Sampler, prompts: Sequence[str], sampling: Sampling, *, seed
     return [Answer(text=text, truncated=sampler.was_truncated(text)) for text in texts]
 
 
-def surprise(sampler: Sampler, prompts: Sequence[str], texts: Sequence[str]) -> list[float | None]:
+def nll(sampler: Sampler, prompts: Sequence[str], texts: Sequence[str]) -> list[float | None]:
     """How unlikely a checkpoint finds texts behind prompts: mean negative log-likelihood in nats per token, in order.
 
     At temperature 1, over the text's own tokens: neither the prompt's nor the end of the turn, so that answers that were cut
@@ -124,8 +125,8 @@ def surprise(sampler: Sampler, prompts: Sequence[str], texts: Sequence[str]) -> 
     said = [index for index, text in enumerate(texts) if text]
     rendered = _rendered(sampler, prompts)
     found: list[float | None] = [None] * len(texts)
-    for index, nll in zip(said, sampler.nll([(rendered[i], texts[i]) for i in said]), strict=True):
-        found[index] = None if nll is None else round(nll, 6)
+    for index, value in zip(said, sampler.nll([(rendered[i], texts[i]) for i in said]), strict=True):
+        found[index] = None if value is None else round(min(value, HIGHEST_NLL), 6)
     return found
 
 
@@ -261,6 +262,14 @@ def _weights(model: Model, adapter: Path | None, execution: Execution) -> tuple[
     return loaded, parameters
 
 
+def _tokens(lm: Any, context: str, text: str) -> tuple[list[int], list[int]]:
+    """Tokens of a context, and those of a text behind it alone: where the two would merge, the text's as it was sampled."""
+    before = lm.tok_encode(context)
+    whole = lm.tok_encode(context + text)
+    behind = whole[len(before) :] if whole[: len(before)] == before else lm.tok_encode(text, add_special_tokens=False)
+    return list(before), list(behind)
+
+
 def _read_whole(
     lm: Any, requests: Sequence[Any], likelihoods: Callable[[list[Any]], list[tuple[float, bool]]]
 ) -> list[tuple[float, bool]]:
@@ -318,10 +327,9 @@ class _HfSampler:
         return int(self.lm.generated)
 
     def nll(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
-        lm = self.lm
-        encoded = [(pair, *lm._encode_pair(*pair)) for pair in pairs]  # noqa: SLF001 -- see below
-        # Its public `loglikelihood` does not say of how many tokens.
-        totals = lm._loglikelihood_tokens(encoded, disable_tqdm=True)  # noqa: SLF001
+        encoded = [(pair, *_tokens(self.lm, *pair)) for pair in pairs]
+        # Its public `loglikelihood` does not say of how many tokens, and gives a context's last white space to the text.
+        totals = self.lm._loglikelihood_tokens(encoded, disable_tqdm=True)  # noqa: SLF001
         return [
             max(0.0, -total / len(text)) if math.isfinite(total) else None
             for (total, _), (_, _, text) in zip(totals, encoded, strict=True)

@@ -1,7 +1,7 @@
 """The pure steps of a chain, as data: what each depends on, and the key that follows from it.
 
-    base ──measure──(task ...)──(perplexity)──judge
-    seed ──(reject──select)──train── c0 ──measure──(task ...)──(perplexity)──judge
+    base ──measure──(task ...)──judge──(perplexity)
+    seed ──(reject──select)──train── c0 ──measure──(task ...)──judge──(perplexity)
       c0 ──generate──(reject)──select──train── c1 ──measure──judge      reset: c1 is trained from base
       c1 ──generate──(reject)──select──train── c2 ...                   continual: c2 is trained from c1
 
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from idembench.protocol import Execution, Form, Learning, Measuring, Sampling
     from idembench.protocol import Protocol as ProtocolSettings
 
-KINDS = ("seed", "generate", "reject", "select", "train", "measure", "task", "perplexity", "judge")
+KINDS = ("seed", "generate", "reject", "select", "train", "measure", "task", "judge", "perplexity")
 """Kinds of steps, in the order of a cycle."""
 ON_STACK = ("generate", "reject", "train", "measure", "task", "perplexity")
 """Kinds of steps whose bits depend on the stack."""
+BESIDE = ("task", "perplexity")
+"""Kinds of steps that no other step depends on: a chain that has them is the same chain as one that has not."""
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -81,9 +83,10 @@ class AskedTask(Frozen):
 
 
 class StepVersions(Frozen):
-    """The version of each kind of step; raise one when the code behind it makes something else of the same inputs.
+    """The version of each kind of step.
 
-    A record holds those it was made with, so that its keys can be followed after any of them was raised.
+    A record holds those it was made with, so that its keys can be followed after any of them was raised. What is given here
+    is what a record means that leaves one out, so it is never raised here but in `CURRENT`.
     """
 
     seed: Annotated[int, Field(ge=1)] = 1
@@ -98,7 +101,7 @@ class StepVersions(Frozen):
 
 
 CURRENT = StepVersions()
-"""The versions of this installation."""
+"""The versions of this installation: raise one, `StepVersions(train=2)`, when its code makes something else of the same inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +280,7 @@ class Subject:
         }
         return self._step("task", label, inputs)
 
-    def surprise(self, *, label: str, responses: str, questions: str, neutral: str, tasks: str) -> Step:
+    def perplexity(self, *, label: str, responses: str, questions: str, neutral: str) -> Step:
         """Ask the base model how likely it finds one checkpoint's responses."""
         inputs = {
             "model": self.model,
@@ -287,7 +290,6 @@ class Subject:
             "responses": responses,
             "questions": questions,
             "neutral_questions": neutral,
-            "tasks": tasks,
             "execution": self.execution.model_dump(),
         }
         return self._step("perplexity", label, inputs)
@@ -389,6 +391,7 @@ class _Walk(Generic[D]):
         self._plan, self._take = plan, take
         self._checkpoints: list[_Checkpoint[D]] = [_Checkpoint()]  # base, c0, c1, ...
         self._demonstrations: D | None = None  # of cycle 0
+        self._unread: list[tuple[str, D | None]] = []  # responses that the base model is still to read, by checkpoint
 
     def all(self) -> None:
         """Measure the base model, then train and measure one generation after the other."""
@@ -396,6 +399,7 @@ class _Walk(Generic[D]):
         for cycle in range(self._plan.protocol.cycles + 1):
             self._checkpoints.append(self._train(cycle))
             self._measure(f"c{cycle}")
+        self._perplexity()
 
     def _train(self, cycle: int) -> _Checkpoint[D]:
         p, before = self._plan.protocol, self._checkpoints[-1]
@@ -403,6 +407,7 @@ class _Walk(Generic[D]):
             return before
         learning = p.learning(cycle)
         rows = self._rows(cycle, learning)
+        self._perplexity()  # only now: the generation before was needed for the rows, and loads once
         parent = before if p.mode == "continual" else self._checkpoints[0]
         step = (
             self._plan.subject.training(
@@ -498,7 +503,6 @@ class _Walk(Generic[D]):
         for task in self._plan.tasks:
             asking = subject.asking(label=label, adapter=at.digest, task=task) if at.known else None
             self._take("task", label, asking, adapter=at.adapter)
-        surprise = self._surprise(label, responses) if self._plan.protocol.measuring.perplexity else None
         judgement = (
             subject.judgement(
                 label=label,
@@ -510,22 +514,26 @@ class _Walk(Generic[D]):
             if responses
             else None
         )
-        self._take("judge", label, judgement, responses=responses, surprise=surprise)
+        self._take("judge", label, judgement, responses=responses)
+        if self._plan.protocol.measuring.perplexity:
+            self._unread.append((label, responses))
 
-    def _surprise(self, label: str, responses: D | None) -> D | None:
+    def _perplexity(self) -> None:
+        """Let the base model read the responses that it has not read yet."""
         sources = self._plan.sources
-        step = (
-            self._plan.subject.surprise(
-                label=label,
-                responses=responses.digest,
-                questions=sources.questions,
-                neutral=sources.neutral_questions,
-                tasks=sources.tasks,
+        for label, responses in self._unread:
+            step = (
+                self._plan.subject.perplexity(
+                    label=label,
+                    responses=responses.digest,
+                    questions=sources.questions,
+                    neutral=sources.neutral_questions,
+                )
+                if responses
+                else None
             )
-            if responses
-            else None
-        )
-        return self._take("perplexity", label, step, responses=responses)
+            self._take("perplexity", label, step, responses=responses)
+        self._unread.clear()
 
 
 def extends(longer: Sequence[str], shorter: Sequence[str]) -> bool:

@@ -298,6 +298,12 @@ def _responses(parsed: Record, samples: dict[int, list[Sample]], answers: dict[i
     own = parsed.protocol.measuring.questions * parsed.protocol.measuring.repeats
     for line in parsed.chains:
         groups = sample_files.by_checkpoint(samples[line.seed])
+        unread = groups.keys() - {step.cycle for step in line.lineage if step.kind == "perplexity"}
+        check.problems += [
+            f"seed {line.seed}, {label}: likelihoods under the base model that no step asked for"
+            for label, rows in groups.items()
+            if label in unread and any(row.nll is not None for row in rows)
+        ]
         for step in line.lineage:
             rows = groups.get(step.cycle, [])
             if "diverged" in step.facts:

@@ -300,7 +300,7 @@ class Worker:
         answered, asked = self._answered(parents["responses"])
         sampler = self._sampler(None)
         with self._timers.time("perplexity"):
-            found = sampling.surprise(
+            found = sampling.nll(
                 sampler, [question.prompt for question, _ in asked], [row["response"] for row in answered]
             )
         rows = [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from idembench import record
+from idembench.steps import BESIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +41,7 @@ class Trace:
 def trace(of: Record) -> Trace:
     """What is kept of one record."""
     # What was asked beside is no part of it: a record that was asked more may end where one that was asked less does.
-    first = [step for step in of.chains[0].lineage if step.kind != "task"]
+    first = [step for step in of.chains[0].lineage if step.kind not in BESIDE]
     return Trace(
         subject=(of.model.digest, of.trait),
         last=int(first[-1].key[:_DIGITS], 16) if first else None,
