@@ -264,7 +264,9 @@ def _client(budget: Budget | None = None) -> AsyncOpenAI:
     from idembench.judges.metered import MeteredClient
 
     try:
-        sender = budget and MeteredClient(budget, limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=True)
+        sender = None
+        if budget is not None:
+            sender = MeteredClient(budget, limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=True)
         client = AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S, http_client=sender)
     except httpx2.InvalidURL as error:
         raise EnvironmentProblem(
