@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from idembench import judges, record, verify
 from idembench.errors import EnvironmentProblem, InputError, ModelError, UnknownNameError
+from idembench.files import canonical_json
 from idembench.judges import Score, logprob
 from idembench.judges.logprob import LogprobJudge, Reading
 from idembench.traits import Question
@@ -361,6 +362,19 @@ def test_only_judges_that_explain_themselves_are_held_to_it() -> None:
     }
 
     assert {"hf:nobody/none", "openai:"} == {name for name, kind in found.items() if kind is not None}
+
+
+def test_probabilities_beyond_one_are_none() -> None:
+    """Numbers whose sum no float can hold are said to be no probabilities, and nothing is raised."""
+    huge = canonical_json({"coherence": {"mass": 1.0, "numbers": {"1": 1.7e308, "2": 1.7e308}}}).decode().strip()
+    large = canonical_json({"coherence": {"mass": 1.7e308, "numbers": {"1": 1.0}}}).decode().strip()
+    found = [
+        LogprobJudge.contradictions(Score(trait=None, coherence=1.5, judged=text), trait=False)
+        for text in (huge, large)
+    ]
+
+    assert "or whose probability is none" in found[0][0]
+    assert "is no rounded probability" in found[1][0]
 
 
 @pytest.mark.parametrize("name", ["hf:nobody/nothing", "openai:grader", "hf:", "openai", "gone:grader"])
