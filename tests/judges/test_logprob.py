@@ -70,7 +70,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_judge_is_had_again_by_its_name(name: str) -> None:
     """The name that a record keeps gives the same judge, with the same fingerprint."""
-    judge = judges.get(name)
+    judge = judges.get(name, offline=True)
 
     assert name == judge.name
     assert judges.get(judge.name, offline=True).fingerprint == judge.fingerprint
@@ -80,7 +80,7 @@ def test_a_judge_is_had_again_by_its_name(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_judge_travels_to_workers(name: str) -> None:
     """Pickled, a judge is its name, and in another process it has the same fingerprint."""
-    judge = judges.get(name)
+    judge = judges.get(name, offline=True)
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).fingerprint)"
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(judge), capture_output=True, check=True)
 
@@ -94,7 +94,7 @@ def test_naming_a_judge_needs_no_torch() -> None:
         "import sys; from idembench import judges;"
         f"[judges.get(name, offline=True).fingerprint for name in {NAMES!r}];"
         "offline = {'torch', 'transformers'} & set(sys.modules);"
-        f"[judges.get(name) for name in {NAMES!r}]; print(sorted(offline | {{'torch'}} & set(sys.modules)))"
+        f"[judges.get(name) for name in {NAMES[:2]!r}]; print(sorted(offline | {{'torch'}} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
