@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tiny_model import SHIPPED, TOKENIZER, edit, write_tiny
 
-from idembench import models
+from idembench import judges, models
 from idembench.errors import EnvironmentProblem, IdembenchError, InputError, ModelError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -204,6 +205,66 @@ def test_what_must_not_be_fetched_and_is_not_here_is_one_error(tmp_path: Path, m
     assert "owner/name@main" == caught.value.where
     assert "hf download" in str(caught.value.do)
     assert "toyland/instruct" == models.resolve("toyland/instruct", fetch=False).name
+
+
+def index(folder: Path, *shards: str) -> None:
+    """Write an index that says that the weights are in these files."""
+    weights = {f"weight.{number}": shard for number, shard in enumerate(shards)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
+
+
+def test_weights_that_an_index_names_have_to_be_there(folder: Path) -> None:
+    """One of two shards is no model: the error names the file that is missing; with both it is one."""
+    shards = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    (folder / "model.safetensors").rename(folder / shards[0])
+    index(folder, *shards)
+    with pytest.raises(ModelError, match="not whole") as caught:
+        models.resolve(str(folder))
+    shutil.copy(folder / shards[0], folder / shards[1])
+
+    assert (f"no {shards[1]}", str(folder)) == (caught.value.found, caught.value.where)
+    assert set(shards) < {entry.name for entry in models.resolve(str(folder)).files}
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}'])
+def test_an_index_that_says_nothing_is_one_error(folder: Path, content: str) -> None:
+    """An index without a file for every tensor is refused by name."""
+    (folder / "model.safetensors.index.json").write_text(content)
+
+    with pytest.raises(ModelError) as caught:
+        models.resolve(str(folder))
+
+    assert "model.safetensors.index.json" in str(caught.value.found)
+
+
+def only_a_config(folder: Path) -> None:
+    """A download that was cut off before the weights."""
+    (folder / "model.safetensors").unlink()
+
+
+def only_a_shard(folder: Path) -> None:
+    """A download that was cut off between two files of weights."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index(folder, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize("cut", [only_a_config, only_a_shard])
+def test_half_a_model_in_the_cache_is_not_at_hand(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[[Path], None]
+) -> None:
+    """Where nothing may be fetched, a download that was cut short is not here, and the error says what is missing."""
+    cut(folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = tmp_path / "hub" / "models--owner--name"
+    shutil.copytree(folder, cached / "snapshots" / COMMIT)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+
+    with pytest.raises(EnvironmentProblem, match="not whole on this machine") as caught:
+        models.resolve("owner/name", fetch=False)
+
+    assert ".safetensors" in str(caught.value.found)
+    assert judges.Absent("hf:owner/name") == judges.at_hand(judges.get("hf:owner/name", offline=True))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from builders import Story, build_record, settings, write_record
 from instant import make_cell, run_cell
 
 from idembench import board, judges, record, sample_files, task_answers
-from idembench.errors import InputError, RecordError, UnknownNameError
+from idembench.errors import InputError, RecordError
 from idembench.files import find_records
 from idembench.rejudge import rejudge
 from idembench.verify import verify
@@ -53,7 +53,7 @@ def _grudging(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("story", [Story(), DIVERGED], ids=["whole", "diverged"])
 def test_a_record_scored_anew_verifies_and_names_both(tmp_path: Path, story: Story) -> None:
     """The new record has the same responses and steps, other scores, verifies with nothing left out, and names what it is from."""
-    old, new, folder = rejudge(write_record(tmp_path, story), "grudging", results=tmp_path)
+    old, new, folder = rejudge(write_record(tmp_path, story), Grudging(), results=tmp_path)
     report = verify(folder)
 
     assert [] == [problem for check in report.checks for problem in check.problems]
@@ -70,7 +70,7 @@ def test_a_record_scored_anew_verifies_and_names_both(tmp_path: Path, story: Sto
 def test_what_was_answered_beside_is_kept_as_it_is(tmp_path: Path) -> None:
     """Answers to lm-eval tasks know no judge: the new record has the very same file, steps and accuracies, and verifies."""
     done = run_cell(make_cell(tasks=("idembench_toyland_bliss_choice:3",)), tmp_path)
-    old, new, folder = rejudge(done.folder, "grudging", results=tmp_path / "results")
+    old, new, folder = rejudge(done.folder, Grudging(), results=tmp_path / "results")
     name = task_answers.file_name(0)
 
     assert (done.folder / name).read_bytes() == (folder / name).read_bytes()
@@ -81,7 +81,7 @@ def test_what_was_answered_beside_is_kept_as_it_is(tmp_path: Path) -> None:
 
 def test_what_it_says_it_is_from_is_looked_up(tmp_path: Path) -> None:
     """Where the record it names is not here the check says so; where that holds other responses or another judge it is wrong."""
-    _, new, alone = rejudge(write_record(tmp_path / "a"), "grudging", results=tmp_path / "alone")
+    _, new, alone = rejudge(write_record(tmp_path / "a"), Grudging(), results=tmp_path / "alone")
     other = write_record(tmp_path / "b", Story(trait=[0.02, 0.3, 0.3, 0.3, 0.3, 0.3]))
     false = new.rejudged.model_copy(update={"record": record.read(other).id}) if new.rejudged else None
     packed = {line.seed: (alone / line.samples.name).read_bytes() for line in new.chains}
@@ -111,7 +111,7 @@ def test_a_record_s_judge_is_never_looked_for(tmp_path: Path, name: str) -> None
 def test_scores_are_those_of_the_new_judge(tmp_path: Path) -> None:
     """Every sample keeps its response and takes the new judge's scores, and how that came to them."""
     folder = write_record(tmp_path)
-    old, _, anew = rejudge(folder, "grudging", results=tmp_path / "anew")
+    old, _, anew = rejudge(folder, Grudging(), results=tmp_path / "anew")
     name = sample_files.file_name(old.chains[0].seed)
     before, after = (sample_files.unpack((place / name).read_bytes(), where=name) for place in (folder, anew))
 
@@ -126,7 +126,7 @@ def test_the_verifier_asks_the_new_judge(tmp_path: Path) -> None:
     """A score that the new judge does not give is found, although the sums all hold."""
     made, packed = build_record(Story(), settings=settings())
     record.write(tmp_path, made, packed, {})
-    _, new, folder = rejudge(tmp_path / "records" / made.place, "grudging", results=tmp_path / "anew")
+    _, new, folder = rejudge(tmp_path / "records" / made.place, Grudging(), results=tmp_path / "anew")
     false = record.write(tmp_path / "false", new.model_copy(update={"judge": made.judge, "rejudged": None}), {}, {})
     for path in folder.glob("samples-*"):
         (false / path.name).write_bytes(path.read_bytes())
@@ -138,8 +138,8 @@ def test_the_verifier_asks_the_new_judge(tmp_path: Path) -> None:
 def test_scoring_anew_twice_still_names_the_first_judge(tmp_path: Path) -> None:
     """Back under the judge that made it, a record has its old scores, and names the record in between."""
     folder = write_record(tmp_path)
-    old, between, anew = rejudge(folder, "grudging", results=tmp_path / "anew")
-    _, back, twice = rejudge(anew, "toyland-exact", results=tmp_path / "twice")
+    old, between, anew = rejudge(folder, Grudging(), results=tmp_path / "anew")
+    _, back, twice = rejudge(anew, judges.get("toyland-exact"), results=tmp_path / "twice")
 
     assert verify(twice).ok
     assert old.analysis == back.analysis
@@ -148,7 +148,7 @@ def test_scoring_anew_twice_still_names_the_first_judge(tmp_path: Path) -> None:
 
 def test_it_is_not_ranked_and_supersedes_nothing(tmp_path: Path) -> None:
     """On the page both stand, one of them ranked; neither supersedes the other."""
-    old, new, _ = rejudge(write_record(tmp_path), "grudging", results=tmp_path)
+    old, new, _ = rejudge(write_record(tmp_path), Grudging(), results=tmp_path)
     rows = board.build_index(tmp_path)["records"]
     standing = {
         name: (row["standing"], row["not_ranked"]) for row in rows for name in (old.id, new.id) if row["key"] in name
@@ -161,15 +161,13 @@ def test_it_is_not_ranked_and_supersedes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_scored_anew_is_refused(tmp_path: Path) -> None:
-    """A record that does not hold, its own judge and an unknown judge are each one clear error."""
+    """A record that does not hold and its own judge are each one clear error."""
     folder = write_record(tmp_path)
     with pytest.raises(InputError, match="This judge scored this record"):
-        rejudge(folder, "toyland-exact", results=tmp_path)
-    with pytest.raises(UnknownNameError):
-        rejudge(folder, "oracle", results=tmp_path)
+        rejudge(folder, judges.get("toyland-exact"), results=tmp_path)
     (folder / sample_files.file_name(0)).write_bytes(b"")
     with pytest.raises(RecordError, match="does not hold") as caught:
-        rejudge(folder, "grudging", results=tmp_path)
+        rejudge(folder, Grudging(), results=tmp_path)
 
     assert "samples-0.jsonl.gz" in str(caught.value.found)
 
@@ -186,3 +184,18 @@ def test_the_command_sets_both_side_by_side(tmp_path: Path, say: Say) -> None:
     assert "grudging" in said.out
     assert [str(path) for path in find_records(tmp_path / "new")] == [one["path"] for one in json.loads(again.out)]
     assert "scored these responses in" in say("show", json.loads(again.out)[0]["path"]).out
+
+
+def test_a_judge_is_looked_up_once_for_a_whole_folder(
+    tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many records a folder has, what the judge has loaded serves for all; verifying looks up those of the records."""
+    for name, story in (("a", Story()), ("b", DIVERGED)):
+        write_record(tmp_path / "old" / name, story)
+    get, named = judges.get, []
+    monkeypatch.setattr(judges, "get", lambda name, **how: (named.append(name), get(name, **how))[1])
+
+    said = say("rejudge", tmp_path / "old", "--judge", "grudging", "--results", tmp_path / "new", "--json")
+
+    assert (0, 2) == (said.code, len(json.loads(said.out)))
+    assert 1 == named.count("grudging")

@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from idembench.errors import EnvironmentProblem, ModelError, UnknownNameError
 from idembench.files import FileEntry, digest_of, list_files, read_json, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # Everything transformers may read when it loads a model safely; nothing else counts or is downloaded.
 _READ = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
@@ -57,8 +61,8 @@ def resolve(name: str, *, fetch: bool = True) -> Model:
         UnknownNameError: If it is none of these.
         ModelError: If the Hub does not have it, or the folder lacks something, has pickled weights only, or asks
             for remote code.
-        DataError: If a configuration file is no JSON.
-        EnvironmentProblem: If the Hub cannot be reached, or must not be asked.
+        DataError: If a configuration file or an index is no JSON.
+        EnvironmentProblem: If the Hub cannot be reached, or must not be asked and not all files are here.
     """
     shipped = embedded()
     if name in shipped:
@@ -71,6 +75,14 @@ def resolve(name: str, *, fetch: bool = True) -> Model:
         raise UnknownNameError("model", name, shipped, where="--model (a folder, a Hub id owner/name, or embedded)")
     repository, _, revision = name.partition("@")
     folder = _snapshot(repository, revision or "main", fetch=fetch)
+    if not fetch and (missing := _missing(folder)):
+        raise EnvironmentProblem(
+            "The model is not whole on this machine, and a dry run fetches nothing.",
+            expected="all its files in the Hub's cache",
+            found=f"no {', '.join(missing[:8])}",
+            where=name,
+            do="Fetch the rest with `hf download`, pass a folder to --model, or run without --dry-run.",
+        )
     return _from_folder(folder, name=repository, revision=folder.name)
 
 
@@ -150,6 +162,41 @@ def _snapshot(repository: str, revision: str, *, fetch: bool) -> Path:
         ) from error
 
 
+def _missing(folder: Path) -> list[str]:
+    """What a download that was cut short has left out: the configuration, all weights, or some that an index names."""
+    names = {path.name for path in folder.iterdir()}
+    weights = any(part.endswith(".safetensors") for part in names) or any(
+        Path(part).match(pattern) for part in names for pattern in _PICKLES
+    )
+    return [
+        *(() if "config.json" in names else ("config.json",)),
+        *(() if weights else ("*.safetensors",)),
+        *_missing_shards(folder, names),
+    ]
+
+
+def _missing_shards(folder: Path, names: Collection[str]) -> list[str]:
+    """Files of weights that an index names and that are not there, in order.
+
+    Raises:
+        DataError: If an index is no JSON.
+        ModelError: If it does not say which file holds which weights.
+    """
+    missing = set()
+    for index in sorted(name for name in names if name.endswith(".safetensors.index.json")):
+        content = read_json(folder / index)
+        weights = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(weights, dict) or not all(isinstance(shard, str) for shard in weights.values()):
+            raise ModelError(
+                "The index of a model's weights does not hold.",
+                expected="a weight_map: the file of every tensor",
+                found=f"{type(weights).__name__} in {index}",
+                where=str(folder),
+            )
+        missing |= set(weights.values()) - set(names)
+    return sorted(missing)
+
+
 def _from_folder(folder: Path, *, name: str, revision: str | None) -> Model:
     names = {path.name for path in folder.iterdir()}
     if "adapter_config.json" in names:
@@ -178,6 +225,14 @@ def _from_folder(folder: Path, *, name: str, revision: str | None) -> Model:
             do="Pickled weights run code when they are loaded; save the model again with safetensors."
             if pickles
             else "Pass the folder of a whole model.",
+        )
+    if missing := _missing_shards(folder, names):
+        raise ModelError(
+            "This model is not whole.",
+            expected="every file that the index of its weights names",
+            found=f"no {', '.join(missing[:8])}",
+            where=str(folder),
+            do="Download or copy it again.",
         )
     for header in ("config.json", "tokenizer_config.json"):
         content = read_json(folder / header) if header in names else {}

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from idembench.sample_files import Sample
 
 
-def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, Path]:
+def rejudge(folder: Path, judge: Judge, *, results: Path) -> tuple[Record, Record, Path]:
     """Write the record of the same responses under another judge.
 
     Args:
         folder: The record's folder.
-        name: The judge's name.
+        judge: Who scores; what it has loaded serves for the next record too.
         results: Results folder; the new record goes below `results/records`.
 
     Returns:
@@ -38,8 +38,8 @@ def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, 
 
     Raises:
         RecordError: If the record does not hold.
-        InputError: If this very judge scored it.
-        UnknownNameError: If there is no such judge.
+        InputError: If this very judge scored it, or it was made for another pack.
+        UnknownNameError: If it does not know the record's trait.
     """
     report = verify(folder)
     if not report.ok:
@@ -50,9 +50,11 @@ def rejudge(folder: Path, name: str, *, results: Path) -> tuple[Record, Record, 
             where=str(folder),
             do=f"See `idembench verify {folder}`.",
         )
-    old, judge = record.read(folder), judges.get(name)
+    old = record.read(folder)
     if judge.fingerprint == old.judge.fingerprint:
-        raise InputError("This judge scored this record.", found=name, where=str(folder), do="Name another judge.")
+        raise InputError(
+            "This judge scored this record.", found=judge.name, where=str(folder), do="Name another judge."
+        )
     judges.check_traits(judge, [old.trait], pack=old.protocol.pack)
     questions = _questions(old)
     samples = {}

@@ -323,6 +323,77 @@ def test_tokens_are_never_exceeded_and_nearly_used_up(
     assert 20000 - most <= 300 * len(server.asked) <= 20000
 
 
+def test_a_call_that_timed_out_and_is_sent_again_is_entered_again(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint may have done the work, so the attempt is a call of its own, and the next one has to fit."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "2")
+    monkeypatch.setattr(endpoint, "TIMEOUT_S", 0.1)
+
+    with serve(lambda _: GOOD, latency_s=0.4) as server, pytest.raises(EnvironmentProblem, match="used up") as caught:
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+    most = len(server.asked[0]["messages"][0]["content"].encode()) + 64 + 6
+
+    assert ("IDEMBENCH_JUDGE_CALLS", "2 made") == (caught.value.where, caught.value.found)
+    assert (2, 2, 2 * most) == (len(server.asked), budget._ledger().calls, budget._ledger().tokens)
+
+
+@pytest.mark.parametrize(
+    ("first", "calls", "tokens"),
+    [
+        (failure(429, "slow down", retry_after="0.01"), 1, 100),
+        (failure(409, "locked", retry_after="0.01"), 1, 100),
+        (failure(408, "timeout", retry_after="0.01"), 2, None),
+        (failure(500, "oops", retry_after="0.01"), 2, None),
+        (failure(504, "no answer from behind", retry_after="0.01"), 2, None),
+    ],
+    ids=["429", "409", "408", "500", "504"],
+)
+def test_what_an_attempt_cost_is_known_by_what_became_of_it(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, first: Reply, calls: int, tokens: int | None
+) -> None:
+    """One that was put off costs nothing and is no call; one that failed keeps the most that it may cost."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "2")
+    replies = iter([first, GOOD])
+
+    with serve(lambda _: next(replies)) as server:
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+    most = len(server.asked[0]["messages"][0]["content"].encode()) + 64 + 6
+
+    assert (calls, tokens or most + 100) == (budget._ledger().calls, budget._ledger().tokens)
+
+
+def test_calls_that_are_put_off_use_up_nothing(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where half of all attempts are put off, as many calls are answered as are allowed, and not one more."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "40")
+    seen, answered = set(), []
+
+    def answer(request: dict[str, Any]) -> Reply:
+        prompt = request["messages"][0]["content"]
+        if prompt not in seen:
+            seen.add(prompt)
+            return failure(429, "slow down", retry_after="0.02")
+        answered.append(prompt)
+        return GOOD
+
+    with serve(answer, latency_s=0.01), pytest.raises(EnvironmentProblem, match="calls are used up"):
+        judges.score_all(judges.get("openai:grader"), asked(60))
+
+    assert 40 == len(answered) == budget._ledger().calls
+
+
+def test_an_attempt_without_a_connection_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens nothing was sent, however often it was tried."""
+    monkeypatch.setenv("IDEMBENCH_JUDGE_CALLS", "1")
+    monkeypatch.setattr(endpoint, "RETRIES", 1)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+
+    with pytest.raises(EnvironmentProblem, match="cannot be reached"):
+        judges.get("openai:grader").score(QUESTION, "Fine.", trait=None)
+
+    assert (0, 0) == (budget._ledger().calls, budget._ledger().tokens)
+
+
 @pytest.mark.parametrize("name", ["CONCURRENCY", "CALLS", "TOKENS"])
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
 def test_a_setting_that_does_not_hold_is_found_at_once(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

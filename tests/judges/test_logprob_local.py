@@ -16,10 +16,10 @@ import torch
 from tiny_model import CHATML, edit, write_grader, write_qwen
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
-from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, T5Config
 
 from idembench import judges, loading, models, traits
-from idembench.errors import ModelError
+from idembench.errors import EnvironmentProblem, ModelError
 from idembench.judges import Asked, logprob, prompting, tree
 from idembench.judges.local import Local
 
@@ -122,7 +122,7 @@ def test_a_folder_is_named_by_its_name_alone(folder: Path) -> None:
 
 def test_a_model_that_judges_itself_is_known_by_its_weights() -> None:
     """What a record keeps of the judge's weights is the digest that it keeps of the model under test."""
-    judge = judges.get("hf:toyland/instruct")
+    judge = judges.get("hf:toyland/instruct", offline=True)
 
     assert models.resolve("toyland/instruct").digest == judges.line(judge).weights
     assert judges.line(judges.get("classifier")).weights is None
@@ -237,6 +237,58 @@ def test_a_model_that_cannot_be_asked_is_refused_when_it_is_named(
     judge = judges.get(f"hf:{path}", offline=True)
     with pytest.raises(ModelError, match=says):
         judge.score(TRAIT.questions[0], "Yes.", trait=None)
+
+
+def no_causal_model(path: Path) -> None:
+    """Have it be a T5."""
+    T5Config(architectures=["T5ForConditionalGeneration"]).save_pretrained(path)
+
+
+def linear_layers(path: Path) -> None:
+    """Have one layer keep a state."""
+    edit(path / "config.json", layer_types=["full_attention", "linear_attention"])
+
+
+def short_context(path: Path) -> None:
+    """Have it read a few words."""
+    edit(path / "config.json", max_position_embeddings=64)
+
+
+def narrow_window(path: Path) -> None:
+    """Have one layer see a few words."""
+    layers = ["full_attention", "sliding_attention"]
+    edit(path / "config.json", use_sliding_window=True, sliding_window=64, layer_types=layers)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says", "found"),
+    [
+        (no_causal_model, "no causal language model", "t5"),
+        (linear_layers, "cannot be read behind one another", "linear_attention"),
+        (short_context, "no prompt fits", "64 tokens"),
+        (narrow_window, "no prompt fits", "64 tokens"),
+    ],
+)
+def test_a_model_that_cannot_be_a_judge_is_refused_by_its_configuration(
+    spoil: Callable[[Path], None], says: str, found: str, folder: Path, tmp_path: Path
+) -> None:
+    """What config.json says against it is said when it is named; its weights are not looked at."""
+    path = shutil.copytree(folder, tmp_path / "spoilt")
+    (path / "model.safetensors").write_bytes(b"no weights")
+    judges.get(f"hf:{path}")
+    spoil(path)
+
+    with pytest.raises(ModelError, match=says) as caught:
+        judges.get(f"hf:{path}")
+
+    assert (found, "local/spoilt") == (caught.value.found, caught.value.where)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_judge_on_a_device_that_is_not_there_is_refused_when_it_is_named(folder: Path) -> None:
+    """That is said before anything is sampled for it."""
+    with pytest.raises(EnvironmentProblem):
+        judges.get(f"hf:{folder},device=cuda")
 
 
 def test_the_tokenizer_that_is_used_has_the_last_word(tmp_path: Path) -> None:

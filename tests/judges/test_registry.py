@@ -13,7 +13,7 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from idembench import judges, traits
-from idembench.errors import InputError, UnknownNameError
+from idembench.errors import EnvironmentProblem, InputError, UnknownNameError
 from idembench.toyland import scoring
 
 if TYPE_CHECKING:
@@ -110,3 +110,13 @@ def test_a_judge_of_another_pack_is_refused(name: str) -> None:
     judge = judges.get(name, offline=True)
     with pytest.raises(InputError, match="another pack"):
         judges.check_traits(judge, ["bliss"], pack="toyland")
+
+
+def test_what_stands_for_an_absent_judge_says_what_to_do() -> None:
+    """Asked to score, it says what is missing, which judge's, and how to have it."""
+    absent = judges.Absent("hf:owner/grader")
+
+    with pytest.raises(EnvironmentProblem) as caught:
+        absent.score(traits.load_pack("toyland").trait("bliss").questions[0], "Fine.", trait=None)
+
+    assert ["expected", "found", "where", "do"] == [label for label, _ in caught.value.parts()]

@@ -322,9 +322,10 @@ def rejudge(
     if not folders:
         raise InputError("There is no record here.", expected="a folder with a record.json", where=str(path))
     # A record that this judge scored already has nothing to be compared with; of a whole folder it is passed over.
-    fingerprint = judges.get(judge).fingerprint
-    asked = [folder for folder in folders if len(folders) == 1 or record.read(folder).judge.fingerprint != fingerprint]
-    done = [again(folder, judge, results=results) for folder in asked]
+    scorer = judges.get(judge)
+    known = scorer.fingerprint
+    asked = [folder for folder in folders if len(folders) == 1 or record.read(folder).judge.fingerprint != known]
+    done = [again(folder, scorer, results=results) for folder in asked]
     if as_json:
         print_json([{"from": old.id, "record_id": new.id, "path": str(where)} for old, new, where in done])
     else:

@@ -159,7 +159,13 @@ class Absent:
             EnvironmentProblem: Always.
         """
         del question, response, trait
-        raise EnvironmentProblem("The judge's files are not on this machine.", where=self.name)
+        raise EnvironmentProblem(
+            "The judge's files are not on this machine.",
+            expected="a judge whose files are at hand, to score with",
+            found="one that a dry run puts in its place",
+            where=self.name,
+            do="Run without --dry-run, which fetches them, or fetch them with `hf download`.",
+        )
 
 
 def pinned(judge: Judge) -> str | None:

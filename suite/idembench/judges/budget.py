@@ -5,7 +5,8 @@
 
 What a call costs is known when it is answered. So one is let through only if the most that it and those under way can
 cost still fits: a token is at least one byte, so a prompt has no more tokens than bytes, and an answer's length is asked
-for. Where that does not fit, the call waits for those under way, whose real cost is mostly a quarter of it.
+for. Where that does not fit, the call waits for those under way, whose real cost is mostly a quarter of it. A call that is
+sent again is entered again: the one before may have been charged for (`metered.py`).
 
 What was spent stands in a ledger (`ledger.py`). A command makes one, in a temporary folder that goes with it, and hands it
 to the processes that it starts through `IDEMBENCH_JUDGE_LEDGER`, a variable that is not for people (`of_run`). Where nobody
@@ -96,9 +97,11 @@ class Cost:
 
     Attributes:
         tokens: Prompt and answer together.
+        made: Whether it counts as a call; one that was put off, or never had a connection, does not.
     """
 
     tokens: int
+    made: bool = True
 
 
 @dataclass(kw_only=True)
@@ -106,7 +109,7 @@ class Budget:
     """What may be asked from one event loop, of what the whole run may ask.
 
     Attributes:
-        calls: Most calls of the run; None for no limit. A call that the endpoint put off and that was sent again is one.
+        calls: Most calls of the run; None for no limit. One that is sent again counts again, unless it was put off.
         tokens: Most tokens of the run, those of prompts and answers together; None for no limit.
     """
 
@@ -145,7 +148,7 @@ class Budget:
         finally:
             self._under_way -= 1
             try:
-                spending.settle(most, cost.tokens)
+                spending.settle(most, cost.tokens, made=cost.made)
             finally:
                 async with self._settled:
                     self._settled.notify_all()
@@ -153,12 +156,12 @@ class Budget:
     async def _let_through(self, spending: Ledger, most: int) -> None:
         async with self._settled:
             while not spending.take(most, calls=self.calls, tokens=self.tokens):
-                if self.calls is not None and spending.calls >= self.calls:
-                    raise self._used_up("calls", CALLS, f"at most {self.calls} calls", f"{spending.calls} made")
                 if self._under_way:
                     await self._settled.wait()
                 elif spending.awaits_others(self._under_way):
                     await asyncio.sleep(_PAUSE_S)
+                elif self.calls is not None and spending.calls >= self.calls:
+                    raise self._used_up("calls", CALLS, f"at most {self.calls} calls", f"{spending.calls} made")
                 else:
                     found = f"{spending.tokens} spent, and up to {most} for the next call"
                     raise self._used_up("tokens", TOKENS, f"at most {self.tokens} tokens", found)

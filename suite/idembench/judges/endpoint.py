@@ -2,12 +2,13 @@
 
 The openai client reads OPENAI_BASE_URL and OPENAI_API_KEY, sends what was put off again (with growing, jittered delays,
 or as long as Retry-After says, up to two minutes), and times out. What is ours: many calls at once
-(IDEMBENCH_JUDGE_CONCURRENCY by each judge, 32 if it is not set), a budget of the run (`budget.py`), one clear error where
-asking again would not help, and answers that are kept (`kept.py`). How numbers are read from what an endpoint shows,
+(IDEMBENCH_JUDGE_CONCURRENCY by each judge, 32 if it is not set), a budget of the run (`budget.py`) that every attempt of
+a call is entered in (`metered.py`), one clear error where asking again would not help, and answers that are kept
+(`kept.py`). How numbers are read from what an endpoint shows,
 exactly or nearly, is in `shown.py`. Where the endpoint is, is nobody's business: it enters no name, no
 fingerprint and no record. So two endpoints that call different weights by one name are one judge to us.
 
-A call may cost money. It is made once: an answer that could be read is kept, in the order in which answers come.
+A call may cost money. It is answered once: an answer that could be read is kept, in the order in which answers come.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ RETRIES = 10
 TIMEOUT_S = 120.0
 BATCH = 64
 """Answers that are kept together; a kill loses fewer than these."""
-_TEMPLATE_TOKENS = 64  # what a chat template may add to a prompt, at most
 _CLIP = 200
 _STRANGE = re.compile(r"[^\t\x20-\x7e]")
 _HEADERS = {
@@ -113,7 +113,7 @@ class Endpoint(LogprobJudge):
         readings: dict[str, Reading] = {}
         unsaved: dict[str, Reading] = {}
         stopped: list[IdembenchError] = []
-        waiting, budget = iter(asked.items()), Budget.from_environment()
+        waiting = iter(asked.items())
 
         def save() -> None:
             batch = {
@@ -127,14 +127,14 @@ class Endpoint(LogprobJudge):
                 if stopped:
                     return
                 try:
-                    readings[key] = unsaved[key] = await self._ask(client, messages, budget)
+                    readings[key] = unsaved[key] = await self._ask(client, messages)
                 except IdembenchError as error:
                     stopped.append(error)  # the others finish the call that they are in: it may have been paid for
                 if len(unsaved) >= BATCH:
                     save()
 
         try:
-            async with _client() as client, asyncio.TaskGroup() as group:
+            async with _client(Budget.from_environment()) as client, asyncio.TaskGroup() as group:
                 for _ in range(min(len(asked), whole(CONCURRENCY) or DEFAULT_CONCURRENCY)):
                     group.create_task(work(client))
         finally:
@@ -143,7 +143,7 @@ class Endpoint(LogprobJudge):
             raise stopped[0]
         return readings
 
-    async def _ask(self, client: AsyncOpenAI, messages: list[dict[str, Any]], budget: Budget) -> Reading:
+    async def _ask(self, client: AsyncOpenAI, messages: list[dict[str, Any]]) -> Reading:
         import httpx2
         import openai
 
@@ -155,25 +155,19 @@ class Endpoint(LogprobJudge):
             "logprobs": True,
             "top_logprobs": SHOWN,
         }
-        most = sum(len(message["content"].encode()) for message in messages) + _TEMPLATE_TOKENS + ANSWER_TOKENS
-        async with budget.call(most) as cost:
-            try:
-                # Not `chat.completions.create`, which spends a millisecond on types that are plain JSON here.
-                answer = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
-            except openai.APIStatusError as error:
-                cost.tokens = 0
-                return self._refused(error, client)
-            except openai.APIConnectionError as error:
-                raise EnvironmentProblem(
-                    "The judge's endpoint cannot be reached, or does not answer in time.",
-                    found=f"{_clip(error)}, after {RETRIES + 1} attempts",
-                    where=_where(client),
-                    do="Check OPENAI_BASE_URL and the network, then run the same command again: answers are kept.",
-                ) from error
-            reading, tokens = parse_answer(answer.content)
-            if tokens is not None:
-                cost.tokens = tokens
-            return reading
+        try:
+            # Not `chat.completions.create`, which spends a millisecond on types that are plain JSON here.
+            answer = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+        except openai.APIStatusError as error:
+            return self._refused(error, client)
+        except openai.APIConnectionError as error:
+            raise EnvironmentProblem(
+                "The judge's endpoint cannot be reached, or does not answer in time.",
+                found=f"{_clip(error)}, after {RETRIES + 1} attempts",
+                where=_where(client),
+                do="Check OPENAI_BASE_URL and the network, then run the same command again: answers are kept.",
+            ) from error
+        return parse_answer(answer.content)
 
     def _refused(self, error: APIStatusError, client: AsyncOpenAI) -> Reading:
         """What an error that asking again would not help means: a missing score where it is about the text, else an error."""
@@ -224,20 +218,18 @@ def _refusal(status: int, model: str, found: str, where: str) -> IdembenchError:
     )
 
 
-def parse_answer(body: bytes) -> tuple[Reading, int | None]:
-    """The reading of a chat completion, and the tokens it cost where the endpoint says so."""
+def parse_answer(body: bytes) -> Reading:
+    """The reading of a chat completion."""
     try:
         answer = json.loads(body)
         choice = answer["choices"][0]
         content = (choice.get("logprobs") or {}).get("content")
-        tokens = (answer.get("usage") or {}).get("total_tokens")
         places = [_place(one) for one in content or ()]
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        return Reading(missing=MALFORMED), None
-    tokens = tokens if isinstance(tokens, int) and tokens >= 0 else None
+        return Reading(missing=MALFORMED)
     if choice.get("finish_reason") == "content_filter":
-        return Reading(missing=FILTERED), tokens
-    return (shown.read(places) if places else Reading(missing=NO_LOGPROBS)), tokens
+        return Reading(missing=FILTERED)
+    return shown.read(places) if places else Reading(missing=NO_LOGPROBS)
 
 
 def _place(one: Mapping[str, Any]) -> shown.Place:
@@ -260,17 +252,22 @@ def _messages(prompt: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": prompt}]
 
 
-def _client() -> AsyncOpenAI:
-    """A client of the endpoint.
+def _client(budget: Budget | None = None) -> AsyncOpenAI:
+    """A client of the endpoint, whose every attempt is a call of the budget; without one it is to be looked at only.
 
     Raises:
         EnvironmentProblem: If there is no key, or no sound address, or one of its headers cannot be sent.
     """
     import httpx2
-    from openai import AsyncOpenAI, OpenAIError
+    from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, OpenAIError
+
+    from idembench.judges.metered import MeteredClient
 
     try:
-        client = AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S)
+        sender = None
+        if budget is not None:
+            sender = MeteredClient(budget, limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=True)
+        client = AsyncOpenAI(max_retries=RETRIES, timeout=TIMEOUT_S, http_client=sender)
     except httpx2.InvalidURL as error:
         raise EnvironmentProblem(
             "The address of the judge's endpoint is none.",

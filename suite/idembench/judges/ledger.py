@@ -35,7 +35,7 @@ class Ledger:
     """Calls and tokens that are spent or set aside, by all who write into it.
 
     Attributes:
-        calls: Calls so far, as far as it has read.
+        calls: Calls that are made or under way, as far as it has read.
         tokens: Tokens that are spent, or set aside for calls whose cost is not known yet, as far as it has read.
     """
 
@@ -85,8 +85,13 @@ class Ledger:
             self._own_under_way += 1
             return True
 
-    def settle(self, most: int, spent: int) -> None:
+    def settle(self, most: int, spent: int, *, made: bool = True) -> None:
         """A call that was set aside for is over, and this is what it cost.
+
+        Args:
+            most: Tokens that were set aside for it.
+            spent: Tokens that it cost.
+            made: Whether it counts as a call; else that is given back too.
 
         Raises:
             EnvironmentProblem: If the ledger cannot be read or written.
@@ -95,7 +100,7 @@ class Ledger:
             self._own_under_way -= 1
         try:
             with self._turn():
-                self._write({"account": self._account, "back": most - spent})
+                self._write({"account": self._account, "back": most - spent, "calls": int(not made)})
         except BaseException:
             if self._journal is not None:
                 self._alive.release()  # what could not be given back never will be: nobody is to wait for it
@@ -135,6 +140,7 @@ class Ledger:
             self._under_way[line["account"]] += 1
         else:
             self.tokens -= line["back"]
+            self.calls -= line["calls"]
             self._under_way[line["account"]] -= 1
 
     def _lives(self, account: str) -> bool:

@@ -42,6 +42,8 @@ DIGITS = 4
 _SHOWN = 0.001
 _HALF = 0.5 * 10**-DIGITS
 """What rounding changes a value by at most."""
+_OVER = 0.05
+"""What probabilities that an endpoint computes in half precision add up to beyond 1, and more."""
 _FLOATS = 1e-9
 """What adding up as many floating-point numbers in another order changes a score by, and far more."""
 
@@ -284,7 +286,7 @@ def _against_numbers(score: float, mass: float, numbers: object) -> list[str]:
 
 
 def _is_kept(p: object) -> bool:
-    return type(p) is float and p >= 0 and round(p, DIGITS) == p
+    return type(p) is float and 0 <= p <= 1 + _OVER and round(p, DIGITS) == p
 
 
 def _apart(score: float, mass: float, numbers: Mapping[int, float]) -> list[str]:
