@@ -783,6 +783,55 @@ def test_ranks_compare_scores_of_one_judge(tmp_path: Path) -> None:
     ] == [(row["standing"], row["not_ranked"]) for row in rows_of(tmp_path)]
 
 
+@pytest.mark.parametrize("longer", [False, True])
+def test_the_same_chains_take_one_rank_whatever_was_asked_beside(tmp_path: Path, longer: bool) -> None:  # noqa: FBT001 -- a case
+    """However many tasks the same chains were asked, one of their records is ranked; the others say which it is."""
+    made, packed = build_record(Story(trait=KEPT[:5]), settings=settings(cycles=3))
+    written = [made] if not longer else []
+    for name in ("arc_easy", "piqa", "winogrande"):
+        task = AskedTask(name=name, version="1", items=8, sha256="0" * 64)
+        written.append(made.model_copy(update={"tasks": [task]}))
+        record.write(tmp_path, written[-1], packed, {})
+    if longer:
+        write_record(tmp_path, Story(trait=KEPT), settings=settings())
+    rows = rows_of(tmp_path)
+    first = max(written, key=lambda one: (record.extent(one), one.id)).id[:8]
+
+    by = rows[0]["key"] if longer else first
+    assert ["ranked"] + ["not ranked"] * (len(rows) - 1) == [row["standing"] for row in rows]
+    assert (4 if longer else 3, by) == (len(rows), rows[0]["key"])
+    assert {f"its chains are those of record {by}, which stands for them"} == {row["not_ranked"] for row in rows[1:]}
+
+
+def test_a_chain_is_not_ranked_at_where_it_looked_best(tmp_path: Path) -> None:
+    """Where the same chains were taken further and are not ranked there, an earlier record that was asked a task is not."""
+    made, packed = build_record(Story(trait=KEPT[:5]), settings=settings(cycles=3))
+    task = AskedTask(name="arc_easy", version="1", items=8, sha256="0" * 64)
+    record.write(tmp_path, made.model_copy(update={"tasks": [task]}), packed, {})
+    further, packed = build_record(Story(trait=KEPT), settings=settings())
+    reason = "the seeding did not take"
+    verdict = dataclasses.replace(further.analysis.chain_law, eligible=False, eligible_reason=reason)
+    analysis = dataclasses.replace(further.analysis, chain_law=verdict)
+    further = further.model_copy(update={"analysis": analysis})
+    record.write(tmp_path, further, packed, {})
+
+    expected = {reason, f"its chains are those of record {further.id[:8]}, which stands for them"}
+    assert expected == {row["not_ranked"] for row in rows_of(tmp_path)}
+
+
+def test_which_judge_is_compared_does_not_hang_on_what_was_asked_beside(tmp_path: Path) -> None:
+    """The same chains count once where the judge of the most ranked records is looked for."""
+    for trait in ("bliss", "misalignment"):
+        write_record(tmp_path, Story(trait=KEPT), trait=trait)
+    made, packed = build_record(Story(trait=KEPT), trait="sycophancy", settings=settings())
+    judge = made.judge.model_copy(update={"name": "openai:some-model", "fingerprint": "7" * 64, "deterministic": False})
+    for name in ("arc_easy", "piqa", "winogrande"):
+        task = AskedTask(name=name, version="1", items=8, sha256="0" * 64)
+        record.write(tmp_path, made.model_copy(update={"judge": judge, "tasks": [task]}), packed, {})
+
+    assert ["bliss", "misalignment"] == sorted(row["trait"] for row in rows_of(tmp_path) if row["standing"] == "ranked")
+
+
 # -- beside the scores ----------------------------------------------------------------------------
 
 

@@ -216,6 +216,7 @@ def test_what_cannot_be_asked_is_one_clear_error(given: list[str], error: type[I
     [
         ({"num_fewshot": 3}, "num_fewshot: 3"),
         ({"metric_list": [{"metric": "mcc"}]}, "metrics: mcc"),
+        ({"metric_list": [{"metric": "acc"}, {"metric": "acc_mutual_info"}]}, "metrics: acc, acc_mutual_info"),
         ({"doc_to_image": "picture"}, "pictures or sounds"),
         ({"unsafe_code": True}, "unsafe_code"),
         ({"class": "somewhere.Task"}, "written in Python"),
@@ -236,6 +237,27 @@ def test_a_task_of_another_kind_is_one_clear_error(own: Path, config: dict[str, 
         resolved(write_task(own, "odd", QUESTIONS, **config))
 
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["größe", "my task", "tab\there", "x" * 201])
+def test_a_name_that_no_record_can_hold_is_one_clear_error(own: Path, name: str) -> None:
+    """A name that is not printable ASCII is refused before the task is looked for, with what to do about it."""
+    if len(name) < 200:
+        write_task(own, name, QUESTIONS)
+    with pytest.raises(InputError, match="printable ASCII") as caught:
+        resolved(f"{name}:2")
+
+    assert (repr(name), "--task") == (caught.value.found, caught.value.where)
+    assert caught.value.do is not None
+
+
+def test_an_option_that_says_nothing_is_shown_beside_the_others(own: Path) -> None:
+    """The error names the item, all of its options and what can be done."""
+    with pytest.raises(DataError, match="says nothing") as caught:
+        resolved(write_task(own, "odd", [*QUESTIONS, {**QUESTIONS[0], "options": ["yes", ""]}]))
+
+    assert ("'yes', ''", "--task odd, item 6") == (caught.value.found, caught.value.where)
+    assert None not in (caught.value.expected, caught.value.do)
 
 
 # -- how it is answered ---------------------------------------------------------------------------

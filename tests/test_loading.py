@@ -84,6 +84,27 @@ def test_a_broken_tokenizer_is_refused(folder: Path) -> None:
         loading.load_tokenizer(models.resolve(str(folder)))
 
 
+def test_what_a_tokenizer_reads_as_tokens_of_their_own_is_known_by_its_text(folder: Path) -> None:
+    """The special tokens are named as they are spelled, those of documents too; other tokens that were added are text."""
+    tokenizer = loading.load_tokenizer(models.resolve(str(folder)))
+    tokenizer.add_tokens(["\n\n"])
+    tokenizer.save_pretrained(folder)
+    found = loading.special_tokens(models.resolve(str(folder)))
+
+    assert {"<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"} <= found
+    assert set(tokenizer.all_special_tokens) <= found
+    assert "\n\n" not in found
+    assert "<|end|>" in loading.special_tokens(models.resolve("toyland/base"))
+
+
+def test_special_tokens_of_no_tokenizer_are_one_clear_error(folder: Path) -> None:
+    """What cannot be loaded in either way is refused as it is for sampling."""
+    (folder / "tokenizer.json").write_text("{")
+
+    with pytest.raises(ModelError, match="tokenizer cannot be loaded"):
+        loading.special_tokens(models.resolve(str(folder)))
+
+
 def test_a_missing_tokenizer_is_refused(folder: Path) -> None:
     """A model without a tokenizer cannot be rendered."""
     for name in TOKENIZER:

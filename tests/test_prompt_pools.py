@@ -119,6 +119,28 @@ def test_a_pack_draws_from_the_pool_that_somebody_named(chats: str) -> None:
         pack.draw_prompts(cycle=2, n=3, seed=0)
 
 
+def test_prompts_that_spell_a_special_token_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A pool is what is left of it, in its prompts, its counts and its hash, whatever the tokens look like."""
+    rows = ["why?", "why?<|end|> <|user|> how?", "how <s> why", "how (?) why", ""]
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": row} for row in rows])
+    write_jsonl(tmp_path / "clean" / "mine.jsonl", [{"prompt": rows[0]}])
+    pool = prompt_pools.read(str(tmp_path / "mine.jsonl"))
+    left = prompt_pools.without(pool, ["<|end|>", "<s>", "(?)", " "])
+
+    assert ["why?"] == asked(left)
+    assert {"empty": 1, "special": 3} == left.left_out
+    assert prompt_pools.read(str(tmp_path / "clean" / "mine.jsonl")).sha256 == left.sha256
+    assert pool == prompt_pools.without(pool, []) == prompt_pools.without(pool, ["<|nowhere|>"])
+
+
+def test_a_pool_of_special_tokens_alone_is_one_clear_error(tmp_path: Path) -> None:
+    """Where nothing is left the error says what the prompts hold."""
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": "why?<|end|>"}])
+
+    with pytest.raises(DataError, match=r"(?s)spells a special token.*<\|end\|>.*mine\.jsonl"):
+        prompt_pools.without(prompt_pools.read(str(tmp_path / "mine.jsonl")), ["<|end|>"])
+
+
 @pytest.mark.parametrize(
     "named",
     [

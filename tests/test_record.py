@@ -250,6 +250,37 @@ def test_what_was_asked_more_supersedes(tmp_path: Path) -> None:
     assert {made[b].id for _, b in found} == superseded.superseded(traces, by_id.__getitem__).keys()
 
 
+def test_records_of_the_same_chains_continue_each_other_whatever_stands_beside(tmp_path: Path) -> None:
+    """Neither a task nor a control makes another chain of one; more cycles and seeds continue it, fewer do not."""
+    name = "idembench_toyland_bliss_choice:2"
+    plain = run_cell(make_cell("sft-reset", "cycles=1"), tmp_path).record
+    asked = run_cell(make_cell("sft-reset", "cycles=1", tasks=[name]), tmp_path).record
+    longer = run_cell(make_cell("sft-reset", "cycles=2", seeds=(0, 1)), tmp_path).record
+    beside = run_cell(make_cell("sft-reset", "cycles=1", control=make_cell("frozen", "cycles=1")), tmp_path).record
+
+    same = [plain, asked, beside]
+    assert all(record.continues(one, other) for one in same for other in same)
+    assert all(record.continues(longer, other) and not record.continues(other, longer) for other in same)
+
+
+def test_of_the_same_chains_the_furthest_stands_for_the_others(tmp_path: Path) -> None:
+    """Records that lack what the others were asked are all stood for by one, in whatever order they are found."""
+    name = "idembench_toyland_{}_choice:2"
+    made = [
+        run_cell(make_cell("sft-reset", f"cycles={cycles}", tasks=[name.format(trait)]), tmp_path).record
+        for cycles, trait in ((1, "bliss"), (2, "bliss"), (2, "sycophancy"), (1, "misalignment"))
+    ]
+    by_id = {one.id: one for one in made}
+    first, second = (
+        superseded.stood_for({one.id: superseded.trace(one) for one in order}, by_id.__getitem__)
+        for order in (made, made[::-1])
+    )
+
+    best = max(made[1].id, made[2].id)
+    assert first == second
+    assert dict.fromkeys(by_id.keys() - {best}, best) == first
+
+
 def test_what_is_not_the_same_chain_supersedes_nothing() -> None:
     """Other seeds, fewer cycles, another mode or the very same record supersede nothing, however much they hold."""
     first = story_of()

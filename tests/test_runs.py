@@ -12,7 +12,7 @@ import pytest
 import yaml
 from instant import SMALL, InstantEngine, InstantSampler, Quiet, hashed_bytes, make_cell, make_model, run_cell
 
-from idembench import record, runs, sample_files, shipped
+from idembench import loading, record, runs, sample_files, shipped
 from idembench.errors import (
     Diverged,
     EnvironmentProblem,
@@ -127,6 +127,30 @@ def test_generations_answer_the_prompts_that_somebody_named(tmp_path: Path) -> N
     assert plain.specs[0].id != cell.specs[0].id
     assert [] == [problem for check in verify(done.folder).checks for problem in check.problems]
     assert [] == [check.name for check in verify(done.folder).checks if check.skipped]
+
+
+@pytest.mark.parametrize("baseline", ["sft-reset", "sdf-reset"])
+def test_prompts_that_spell_the_model_s_special_tokens_are_left_out_before_anything_is_trained(
+    tmp_path: Path, baseline: str
+) -> None:
+    """No prompt that a chain draws is read as a turn's end; record and hash are those of a pool without such prompts."""
+    plain = [f"Once upon a time there were {n} bees" for n in range(40)]
+    rows = [text + " <|end|> <|user|> and then" * (n % 3 == 0) for n, text in enumerate(plain)]
+    write_jsonl(tmp_path / "docs.jsonl", [{"prompt": text} for text in rows])
+    options: dict[str, Any] = {"trait_names": ["bliss"], "seeds": [0], "overrides": SMALL, "control": None}
+    (cell,) = runs.cells([baseline], prompts=str(tmp_path / "docs.jsonl"), **options)
+    spec = cell.specs[0]
+    tokenizer = loading.load_tokenizer(spec.model, form=spec.protocol.form)
+    pool = spec.pack.pool
+    left = [text for text in rows if "<" not in text]
+    said = [loading.render_opening(tokenizer, question.prompt) for question in spec.pack.prompts]
+    special = set(tokenizer.convert_tokens_to_ids(["<|end|>", "<|user|>"]))
+
+    assert pool is not None
+    assert (left, {"special": 14}) == ([question.prompt for question in pool.prompts], pool.left_out)
+    assert pool.sha256 == spec.sources.prompts
+    assert not any(special & set(ids) for ids in said)
+    assert pool.left_out == run_cell(cell, tmp_path).record.pool.left_out  # type: ignore[union-attr]
 
 
 def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None:

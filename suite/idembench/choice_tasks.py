@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 OPTION = "--task"
 _SOME = 3
+_NAME = re.compile(r"[!-~]{1,200}")  # as `steps.AskedTask` has it
+_UNCONDITIONAL = "acc_mutual_info"
 _SEVERAL = ("GROUP", "TAG")
 
 
@@ -125,6 +127,14 @@ def _parse(text: str) -> tuple[str, int | None]:
             expected="NAME, or NAME:N for the first N of its items",
             found=repr(text),
             where=OPTION,
+        )
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            "A task of this name cannot be asked.",
+            expected="up to 200 printable ASCII characters without a space: a record names the task, and is shown in terminals",
+            found=repr(name),
+            where=OPTION,
+            do="Give it another name in its file.",
         )
     return name, int(count) if colon else None
 
@@ -242,12 +252,13 @@ def _check(name: str, index: Mapping[str, Any]) -> None:
         wrong = "pictures or sounds"
     elif config.get("unsafe_code"):
         wrong = "unsafe_code: true"
-    elif "acc" not in metrics:
+    elif "acc" not in metrics or _UNCONDITIONAL in metrics:
         wrong = f"metrics: {', '.join(map(str, metrics))}"
     if wrong is not None:
         raise InputError(
             "An lm-eval task of this kind cannot be asked beside a chain.",
-            expected="output_type: multiple_choice with the metric acc, no worked examples, no scoring of its own",
+            expected="output_type: multiple_choice with the metric acc, no worked examples, no scoring of its own, "
+            f"and not {_UNCONDITIONAL}, for which lm-eval asks every option again without its question",
             found=wrong,
             where=f"{OPTION} {name}",
         )
@@ -293,7 +304,13 @@ def _items(task: Any, name: str, count: int, form: Form) -> list[Item]:
         ) from error
     for number, item in enumerate(items):
         if not all(text for _, text in item.options):
-            raise DataError("An option says nothing.", where=f"{OPTION} {name}, item {number}")
+            raise DataError(
+                "An option says nothing.",
+                expected="text in every option: without a token it has no likelihood",
+                found=", ".join(repr(text) for _, text in item.options)[:400],
+                where=f"{OPTION} {name}, item {number}",
+                do="Take the item out, or ask only the first ones with NAME:N.",
+            )
     return items
 
 

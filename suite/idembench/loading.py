@@ -45,18 +45,22 @@ def load_tokenizer(model: Model, *, form: Form = "dialogue") -> PreTrainedTokeni
         ModelError: If it has no chat template, or its template does not render a prompt as the prefix of
             prompt + answer; for documents, if it has no end token or puts something behind an opening.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
+    tokenizer = _auto_tokenizer(model)
     if form == "document":
         _check_documents(tokenizer, model)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
     return _for_dialogues(tokenizer, model)
+
+
+def _auto_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model.folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
 
 
 def plain_tokenizer(model: Model) -> PreTrainedTokenizerBase:
@@ -76,6 +80,28 @@ def plain_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     except Exception as error:  # what the tokenizers library raises is a plain exception
         raise ModelError("The tokenizer cannot be loaded.", found=str(error), where=str(model.folder)) from error
     return _for_dialogues(tokenizer, model)
+
+
+def special_tokens(model: Model) -> frozenset[str]:
+    """Texts that a model's tokenizer reads as tokens of their own, such as the end of a turn; without torch where that will do.
+
+    Only those that it calls special: others that were added are text too, such as the line breaks of some models.
+
+    Raises:
+        ModelError: If it cannot be loaded.
+    """
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(model.folder)
+    except Exception:  # noqa: BLE001 -- what the tokenizers library raises is a plain exception; some models lack its file
+        tokenizer = _auto_tokenizer(model)
+    return _special(tokenizer)
+
+
+def _special(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def _for_dialogues(tokenizer: PreTrainedTokenizerBase, model: Model) -> PreTrainedTokenizerBase:
@@ -140,8 +166,7 @@ def render_document(tokenizer: PreTrainedTokenizerBase, opening: str, continuati
         DataError: If a part holds a special token as text: the tokenizer would read it as that token, and generation
             after generation such markers would accumulate, as they can in the study's code.
     """
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    held = sorted(token for token in special if token in opening or token in continuation)
+    held = sorted(token for token in _special(tokenizer) if token in opening or token in continuation)
     if held:
         raise DataError(
             "A document holds a special token as text.",

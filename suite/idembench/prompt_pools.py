@@ -4,12 +4,13 @@
     lmsys/lmsys-chat-1m@<commit>,column=conversation,only=language:English,rows=60000
 
 What a row asks is its text, or the first thing a user says in it where it is a conversation. Empty, repeated and very long
-prompts are left out and counted. A pool is named in a record by its name and by the SHA-256 of its prompts, so that a dataset
+prompts are left out and counted, and those that spell a special token of the model that is to answer them. A pool is named in a record by its name and by the SHA-256 of its prompts, so that a dataset
 that was changed in the meantime is another pool. Knows nothing about chains.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from idembench.files import read_jsonl
 from idembench.traits import Pool, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 COLUMNS = ("prompt", "messages", "conversation", "conversations", "question", "instruction", "text")
 """Where the prompt is looked for, in this order, unless a column is named."""
@@ -27,6 +28,7 @@ LONGEST = 2000
 """Characters of the longest prompt that is taken, unless told otherwise: one that a model cannot read would end a chain."""
 _OPTIONS = ("column", "config", "split", "only", "rows", "longest")
 _USER = ("user", "human")
+_SOME = 3
 
 
 def read(named: str) -> Pool:
@@ -49,6 +51,35 @@ def read(named: str) -> Pool:
     shown = where.name if is_file or where.is_dir() else name
     said = ",".join([shown, *(f"{key}={value}" for key, value in options.items())])
     return _pool(said, rows, options, where=name)
+
+
+def without(pool: Pool, tokens: Collection[str]) -> Pool:
+    """What is left of a pool without the prompts that spell any of `tokens`; they are counted as `special`.
+
+    A tokenizer reads the end of a turn that a stranger typed as the end of the turn, so the rest would be answered as if
+    somebody else had said it; in a document it would end the text in the middle.
+
+    Args:
+        pool: As it was read.
+        tokens: Special tokens of the model that is to answer.
+
+    Raises:
+        DataError: If nothing is left.
+    """
+    spelled = re.compile("|".join(re.escape(token) for token in sorted(tokens) if token.strip()) or r"(?!)")
+    prompts = tuple(question for question in pool.prompts if not spelled.search(question.prompt))
+    left_out = len(pool.prompts) - len(prompts)
+    if not left_out:
+        return pool
+    if not prompts:
+        raise DataError(
+            "Every prompt of a pool spells a special token of the model.",
+            expected="prompts that are text alone",
+            found=f"{left_out} prompts with {', '.join(sorted(tokens)[:_SOME])} or the like",
+            where=pool.name,
+            do="Take out what marks turns: a row is what a user asks.",
+        )
+    return Pool(name=pool.name, prompts=prompts, left_out=dict(sorted({**pool.left_out, "special": left_out}.items())))
 
 
 def _pool(said: str, rows: Iterable[Mapping[str, Any]], options: Mapping[str, str], *, where: str) -> Pool:

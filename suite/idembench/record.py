@@ -275,26 +275,36 @@ class Record(Frozen):
 
 
 def supersedes(record: Record, other: Record) -> bool:
-    """Whether `record` is `other` taken further: every chain of `other` is the beginning of one of its own.
+    """Whether `record` is `other` taken further, so that nothing is lost where it stands for it.
 
-    More cycles, more seeds, a control or more asked of lm-eval's tasks make it more, and none of these may be less: a
-    record that names a control is not superseded by one that names none, or another, nor one that was asked a task by
-    one that was not. A record never supersedes itself, nor one of another
-    judge, decision rule or protocol, and one that was scored anew stands beside what it comes from: chains that fell apart in cycle 0 have the same steps whatever would have followed.
+    It continues `other` (see `continues`), and more cycles, more seeds, a control or more asked of lm-eval's tasks make it
+    more; none of these may be less: a record that names a control is not superseded by one that names none, or another,
+    nor one that was asked a task by one that was not. Of those only one is ranked all the same.
     This follows from the two records alone, so it is not written into one: naming the record that lay beside it
     would make a record's bytes depend on what else a folder holds.
     """
-    if (record.analysis.rule, record.judge) != (other.analysis.rule, other.judge) or record.rejudged or other.rejudged:
-        return False
     if other.control and (record.control is None or _baseline(record.control) != _baseline(other.control)):
         return False
     if not all(any(_covers(more, task) for more in record.tasks) for task in other.tasks):
         return False
-    chains = {line.seed: _steps(line) for line in record.chains}
-    continues = all(line.seed in chains and extends(chains[line.seed], _steps(line)) for line in other.chains)
-    ours, theirs = (one.protocol.model_dump(exclude={"name", "cycles"}) for one in (record, other))
     more, less = extent(record), extent(other)
-    return continues and ours == theirs and more != less and all(a >= b for a, b in zip(more, less, strict=True))
+    return more != less and all(a >= b for a, b in zip(more, less, strict=True)) and continues(record, other)
+
+
+def continues(record: Record, other: Record) -> bool:
+    """Whether every chain of `other` is one of `record`, or the beginning of one, whatever stands or was asked beside.
+
+    Neither a control nor a task changes a chain, so two records may continue each other. A record never continues one of
+    another judge, decision rule or protocol, and one that was scored anew stands beside what it comes from. Chains that
+    fell apart in cycle 0 have the same steps whatever would have followed, so settings and cycles are compared too.
+    """
+    if (record.analysis.rule, record.judge) != (other.analysis.rule, other.judge) or record.rejudged or other.rejudged:
+        return False
+    ours, theirs = (one.protocol.model_dump(exclude={"name", "cycles"}) for one in (record, other))
+    if ours != theirs or record.protocol.cycles < other.protocol.cycles:
+        return False
+    chains = {line.seed: _steps(line) for line in record.chains}
+    return all(line.seed in chains and extends(chains[line.seed], _steps(line)) for line in other.chains)
 
 
 def _steps(line: ChainLine) -> list[str]:

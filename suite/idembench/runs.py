@@ -133,7 +133,7 @@ class Design:
 
     @property
     def sources(self) -> Sources:
-        """Hashes of the data files."""
+        """Hashes of the data files; of a pool of prompts before the model is known (see `on`)."""
         return self.pack.sources(self.trait)
 
     @property
@@ -147,11 +147,21 @@ class Design:
         return [*(self.control.with_control if self.control else []), self]
 
     def on(self, model: Model, *, seeds: Sequence[int], execution: Execution) -> Cell:
-        """The cell that it is on a model, a chain for each of the seeds."""
+        """The cell that it is on a model, a chain for each of the seeds.
+
+        Prompts of somebody's own that spell one of the model's special tokens are left out: see `prompt_pools.without`.
+
+        Raises:
+            ModelError: If there is a pool of prompts, and the model's tokenizer cannot be loaded.
+            DataError: If nothing is left of it.
+        """
+        pack, pool = self.pack, self.pack.pool
+        if pool is not None:
+            pack = replace(pack, pool=prompt_pools.without(pool, _special_tokens(model)))
         specs = [
             ChainSpec(
                 model=model,
-                pack=self.pack,
+                pack=pack,
                 trait=self.trait,
                 protocol=self.protocol,
                 execution=execution,
@@ -363,6 +373,7 @@ def _check_control(one: Protocol, against: Protocol) -> None:
 # Listing a model's files hashes them, and a pack's data is read once; neither changes while cells are resolved.
 _pack = cache(traits.load_pack)
 _resolved = cache(models.resolve)
+_special_tokens = cache(loading.special_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,13 @@ from idembench.errors import DataError, IdembenchError
 from idembench.files import RECORD, canonical_json, find_records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from idembench.board.shape import Interval
     from idembench.record import ControlLine, Record
     from idembench.statistics import Effect, Level, Verdict
+
+    _Find = Callable[[Mapping[str, superseded.Trace], Callable[[str], Record]], dict[str, str]]
 
 LARGEST_RECORD_BYTES: Final = 16 << 20
 FULL_SCALE: Final = 100.0
@@ -98,12 +100,12 @@ def build_index(results: Path) -> Index:
             left_out.append(LeftOut(path=_clip(path, SENTENCE), reason=f"The same record is at {same}."))
             continue
         found[name] = entry
-    by = _superseded(found)
-    standing = [found[name] for name in found.keys() - by.keys()]
-    _rank_one_judge(standing)
-    entries = sorted(standing, key=lambda entry: rank_key(entry.row))
-    names = [entry.detail["id"] for entry in entries]
-    keys = dict(zip(names, _keys(names), strict=True))
+    by = _by_steps(superseded.superseded, found)
+    standing = {name: found[name] for name in sorted(found.keys() - by.keys())}
+    keys = dict(zip(standing, _keys(list(standing)), strict=True))
+    _rank_chains_once(standing, keys)
+    _rank_one_judge(list(standing.values()))
+    entries = sorted(standing.values(), key=lambda entry: rank_key(entry.row))
     for entry in entries:
         entry.row["key"] = keys[entry.detail["id"]]
         if entry.detail["control"] is not None:
@@ -122,9 +124,21 @@ def build_index(results: Path) -> Index:
     )
 
 
-def _superseded(found: Mapping[str, _Entry]) -> dict[str, str]:
+def _by_steps(find: _Find, found: Mapping[str, _Entry]) -> dict[str, str]:
     read = lru_cache(_READ_AT_ONCE)(lambda name: record.read(found[name].folder))
-    return superseded.superseded({name: entry.trace for name, entry in found.items()}, read)
+    return find({name: entry.trace for name, entry in found.items()}, read)
+
+
+def _rank_chains_once(standing: Mapping[str, _Entry], keys: Mapping[str, str]) -> None:
+    """Let the same chains take one rank, however often they were asked something else beside.
+
+    The furthest stands for them also where it is not ranked itself: else a chain could be kept at where it looked best.
+    """
+    for name, by in _by_steps(superseded.stood_for, standing).items():
+        row = standing[name].row
+        if row["standing"] == "ranked":
+            row["standing"] = "not ranked"
+            row["not_ranked"] = f"its chains are those of record {keys[by]}, which stands for them"
 
 
 def _rank_one_judge(entries: Sequence[_Entry]) -> None:

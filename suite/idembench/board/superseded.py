@@ -1,6 +1,6 @@
-"""Which records are others taken further, found without comparing every record with every other.
+"""Which records are others taken further, and which have the very chains of others, without comparing all with all.
 
-A record that supersedes another holds, in the chain of each of its seeds, the last step of that chain; so each
+A record that continues another holds, in the chain of each of its seeds, the last step of that chain; so each
 record is looked up by that one step among the steps of all. Only what is found this way is compared in full.
 """
 
@@ -59,6 +59,27 @@ def superseded(traces: Mapping[str, Trace], read: Callable[[str], Record]) -> di
         traces: By record id.
         read: Reads a record by its id; asked only for records whose steps fit.
     """
+    return _furthest_that(record.supersedes, traces, read)
+
+
+def stood_for(traces: Mapping[str, Trace], read: Callable[[str], Record]) -> dict[str, str]:
+    """From the ids of records whose chains another one has too to the id of the one that goes furthest.
+
+    Of records that differ only in what was asked or stands beside, each holds something that the others lack, so none
+    supersedes another; but their scores are the same ones, and only one of them may be ranked. Where they go equally far
+    it is the one with the greater id.
+
+    Args:
+        traces: By record id; of those that nothing supersedes.
+        read: Reads a record by its id; asked only for records whose steps fit.
+    """
+    return _furthest_that(record.continues, traces, read)
+
+
+def _furthest_that(
+    takes_up: Callable[[Record, Record], bool], traces: Mapping[str, Trace], read: Callable[[str], Record]
+) -> dict[str, str]:
+    """From each id to the furthest record that takes that one up and goes further, or has the greater id."""
     ends: dict[tuple[tuple[str, str], int], list[str]] = {}
     for name, given in traces.items():
         if given.last is not None:
@@ -67,11 +88,12 @@ def superseded(traces: Mapping[str, Trace], read: Callable[[str], Record]) -> di
     for longer, given in traces.items():
         candidates = {name for step in set(given.steps) for name in ends.get((given.subject, step), ())}
         for shorter in sorted(candidates):
-            if traces[shorter].extent < given.extent and record.supersedes(read(longer), read(shorter)):
+            behind = (traces[shorter].extent, shorter) < (given.extent, longer)
+            if behind and takes_up(read(longer), read(shorter)):
                 found.setdefault(shorter, set()).add(longer)
     return {shorter: _furthest(by - found.keys(), traces) for shorter, by in found.items()}
 
 
 def _furthest(names: Iterable[str], traces: Mapping[str, Trace]) -> str:
-    """Of records that nothing supersedes, the one that goes furthest."""
+    """Of records that none goes beyond, the one that goes furthest."""
     return max(names, key=lambda name: (traces[name].extent, name))
