@@ -182,8 +182,13 @@ def test_a_control_that_answers_no_prompts_states_no_pool(tmp_path: Path) -> Non
     assert [False, False] == [spec.pack.pool is None for spec in shuffled.all_specs]
 
 
-def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None:
-    """Neither a model nor a judge that would have to be fetched is looked for where the chains could not run."""
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"prompts": "nobody/has-such-prompts"}, {"tasks": ["sycophancy_on_nlp_survey"]}],
+    ids=["model and judge", "prompts", "tasks"],
+)
+def test_a_device_that_is_not_there_is_said_before_anything_is_fetched(data: dict[str, Any]) -> None:
+    """Neither data nor a model nor a judge that would have to be fetched is looked for where the chains could not run."""
     import torch
 
     absent = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
@@ -194,6 +199,7 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None
             model="nobody/nothing",
             judge="hf:nobody/nothing",
             execution=Execution.model_validate({"device": absent, "dtype": "bfloat16"}),
+            **data,
         )
 
 

@@ -228,13 +228,17 @@ def cells(
         judge: See `designs`.
         tasks: See `designs`.
         prompts: See `designs`.
-        fetch: Whether the model's files and the judge's may be fetched; without, for a dry run, see `Design.cell`.
+        fetch: Whether the model's files and the judge's may be fetched; without, for a dry run, see `Design.cell`. Data
+            that `tasks` and `prompts` name are fetched all the same, because what would be found depends on them.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
+    # In this order: what costs nothing to find out is found out before anything is fetched, be it data, a judge or a model.
+    run = execution or Execution()
+    loading.check_device(run)
     asked = designs(
         baselines,
         trait_names=trait_names,
@@ -247,9 +251,6 @@ def cells(
         tasks=tasks,
         prompts=prompts,
     )
-    # In this order: what costs nothing to find out is found out before anything is fetched.
-    run = execution or Execution()
-    loading.check_device(run)
     for design in asked[:1] if fetch else ():
         _ready(design.judge)
     return [design.cell(model, seeds=seeds, execution=run, fetch=fetch) for design in asked]
@@ -286,7 +287,7 @@ def designs(
     tasks: Sequence[str] = (),
     prompts: str | None = None,
 ) -> list[Design]:
-    """Resolve names to what is asked of a model; no model and no judge is looked for.
+    """Resolve names to what is asked of a model; no model and no judge is looked for, but the data of tasks and prompts are.
 
     Args:
         baselines: Names of shipped protocols, or paths of YAML files.
