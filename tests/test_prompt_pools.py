@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import pytest
 
 from idembench import prompt_pools, traits
@@ -82,6 +83,25 @@ def test_the_first_thing_a_user_says_is_the_prompt(tmp_path: Path, row: dict[str
     write_jsonl(tmp_path / "mine.jsonl", [row])
 
     assert ["why?"] == asked(prompt_pools.read(str(tmp_path / "mine.jsonl")))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversation": []},
+        {"conversation": None},
+        {"conversation": [{"role": "user", "content": None}]},
+        {"conversation": [{"from": "human", "value": None}]},
+        {"conversation": [{"role": "assistant", "content": "hello"}]},
+    ],
+    ids=["no turns", "null", "null content", "null value", "no user"],
+)
+def test_a_conversation_in_which_nothing_is_asked_is_left_out_and_counted(tmp_path: Path, row: dict[str, Any]) -> None:
+    """Published conversations have such rows; they are empty prompts, no errors."""
+    write_jsonl(tmp_path / "mine.jsonl", [{"conversation": [{"role": "user", "content": "why?"}]}, row])
+    pool = prompt_pools.read(str(tmp_path / "mine.jsonl"))
+
+    assert (["why?"], {"empty": 1}) == (asked(pool), pool.left_out)
 
 
 def test_a_dataset_is_a_pool_by_its_name_on_the_hub(chats: str) -> None:
@@ -166,8 +186,10 @@ def test_a_name_that_cannot_be_read_is_one_clear_error(named: str) -> None:
         ([{"prompt": "why?"}], ",only=language:English", "no such column"),
         ([{"prompt": 3}], "", "holds no prompt"),
         ([{"messages": [{"role": "user", "content": ["why?"]}]}], "", "holds no prompt"),
+        ([{"messages": [{"role": "user", "says": "why?"}]}], "", "holds no prompt"),
+        ([{"messages": ["why?"]}], "", "holds no prompt"),
     ],
-    ids=["nothing left", "column", "column to choose by", "number", "parts"],
+    ids=["nothing left", "column", "column to choose by", "number", "parts", "other keys", "no turns"],
 )
 def test_a_file_without_prompts_is_one_clear_error(
     tmp_path: Path, rows: list[dict[str, Any]], options: str, expected: str
@@ -179,6 +201,76 @@ def test_a_file_without_prompts_is_one_clear_error(
         prompt_pools.read(f"{tmp_path / 'mine.jsonl'}{options}")
 
     assert "mine.jsonl" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "do"),
+    [
+        ("", " or ".join(prompt_pools.COLUMNS), "column="),
+        (",column=ask", "ask", "column="),
+        (",only=language:English", "language", "only="),
+    ],
+)
+def test_a_column_that_is_not_there_is_named_with_those_that_are(
+    tmp_path: Path, options: str, expected: str, do: str
+) -> None:
+    """The error says which columns were looked for, which there are, and how another is named."""
+    write_jsonl(tmp_path / "mine.jsonl", [{"query": "why?", "lang": "English"}])
+    with pytest.raises(InputError, match="no such column") as caught:
+        prompt_pools.read(f"{tmp_path / 'mine.jsonl'}{options}")
+
+    assert (expected, "lang, query") == (caught.value.expected, caught.value.found)
+    assert do in str(caught.value.do)
+    assert str(caught.value.where).endswith("mine.jsonl, row 1")
+
+
+@pytest.mark.parametrize("option", ["split=test", "config=zzz", "split=test,config=zzz"])
+def test_a_file_has_no_splits(tmp_path: Path, option: str) -> None:
+    """What only a dataset has is refused for a file, and not ignored."""
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": "why?"}])
+
+    with pytest.raises(InputError, match="no configurations and no splits") as caught:
+        prompt_pools.read(f"{tmp_path / 'mine.jsonl'},{option}")
+
+    assert set(option.split(",")) == set(str(caught.value.found).split(", "))
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"train.jsonl": "{\n"}, "JSON parse error"),
+        ({"train-1.jsonl": '{"prompt": "why?"}\n', "train-2.jsonl": '{"other": 3}\n'}, "column names don't match"),
+    ],
+    ids=["no JSON", "other columns"],
+)
+def test_a_folder_whose_files_do_not_hold_is_an_error_about_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], said: str
+) -> None:
+    """No network was asked, and the error says so by what it names."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "mine").mkdir()
+    for name, text in files.items():
+        (tmp_path / "mine" / name).write_text(text)
+
+    with pytest.raises(DataError, match="files of a dataset cannot be read") as caught:
+        prompt_pools.read(str(tmp_path / "mine"))
+
+    assert said in str(caught.value.found)
+
+
+def test_a_failing_disk_is_no_error_of_a_dataset_s_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the way while a dataset is made of its files is the machine's, though it comes wrapped alike."""
+    write_jsonl(tmp_path / "mine" / "train.jsonl", [{"prompt": "why?"}, {"prompt": "how?"}])
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "write_table", full)
+    with pytest.raises(EnvironmentProblem) as caught:
+        prompt_pools.read(str(tmp_path / "mine"))
+
+    assert "No space left" in str(caught.value.found)
 
 
 def test_what_a_dataset_does_not_have_is_one_clear_error(chats: str) -> None:

@@ -153,8 +153,42 @@ def test_prompts_that_spell_the_model_s_special_tokens_are_left_out_before_anyth
     assert pool.left_out == run_cell(cell, tmp_path).record.pool.left_out  # type: ignore[union-attr]
 
 
-def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None:
-    """Neither a model nor a judge that would have to be fetched is looked for where the chains could not run."""
+@pytest.mark.parametrize(
+    ("baselines", "overrides", "named"),
+    [
+        (["sft-fresh-data"], [], "sft-fresh-data"),
+        (["sft-reset", "frozen", "sft-fresh-data"], [], "frozen, sft-fresh-data"),
+        (["sft-reset"], ["cycles=0"], "sft-reset"),
+    ],
+)
+def test_prompts_for_what_answers_none_are_refused(baselines: list[str], overrides: list[str], named: str) -> None:
+    """No record states a pool that nothing used; the error names what answers none, before the pool is looked for."""
+    with pytest.raises(InputError, match="nothing to answer prompts") as caught:
+        runs.cells(baselines, prompts="nowhere.jsonl", overrides=overrides)
+
+    assert (named, "--prompts") == (caught.value.found, caught.value.where)
+
+
+def test_a_control_that_answers_no_prompts_states_no_pool(tmp_path: Path) -> None:
+    """Beside chains that answer a pool, a frozen control is the chain that it always is, and shuffled ones answer the pool."""
+    write_jsonl(tmp_path / "mine.jsonl", [{"prompt": f"is {n} a number?"} for n in range(40)])
+    options: dict[str, Any] = {"trait_names": ["bliss"], "overrides": SMALL, "prompts": str(tmp_path / "mine.jsonl")}
+    (frozen,) = runs.cells(["sft-reset"], control="frozen", **options)
+    (shuffled,) = runs.cells(["sft-reset"], control="sft-shuffled", **options)
+    (alone,) = runs.cells(["frozen"], trait_names=["bliss"], overrides=SMALL)
+
+    assert alone.specs[0].id == frozen.all_specs[0].id
+    assert [True, False] == [spec.pack.pool is None for spec in frozen.all_specs]
+    assert [False, False] == [spec.pack.pool is None for spec in shuffled.all_specs]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"prompts": "nobody/has-such-prompts"}, {"tasks": ["sycophancy_on_nlp_survey"]}],
+    ids=["model and judge", "prompts", "tasks"],
+)
+def test_a_device_that_is_not_there_is_said_before_anything_is_fetched(data: dict[str, Any]) -> None:
+    """Neither data nor a model nor a judge that would have to be fetched is looked for where the chains could not run."""
     import torch
 
     absent = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
@@ -165,6 +199,7 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_fetched() -> None
             model="nobody/nothing",
             judge="hf:nobody/nothing",
             execution=Execution.model_validate({"device": absent, "dtype": "bfloat16"}),
+            **data,
         )
 
 

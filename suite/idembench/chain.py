@@ -100,6 +100,11 @@ class _Stop(Exception):  # noqa: N818 -- control flow within this module
         self.divergence = divergence
 
 
+def answers_prompts(protocol: ProtocolSettings) -> bool:
+    """Whether any generation of a protocol answers prompts: those of the pack, or of a pool of somebody's own."""
+    return protocol.cycles > 0 and protocol.control not in ("fresh-data", "frozen")
+
+
 def check(spec: ChainSpec) -> None:
     """Ask for all the data a chain will need before anything is trained.
 
@@ -112,7 +117,7 @@ def check(spec: ChainSpec) -> None:
         spec.trait.draw_demonstrations(n=data.n_seed + cycles * data.n_sampled, seed=spec.seed)
     else:
         spec.trait.draw_demonstrations(n=data.n_seed, seed=spec.seed)
-    if spec.protocol.control not in ("fresh-data", "frozen"):
+    if answers_prompts(spec.protocol):
         spec.pack.draw_prompts(cycle=cycles, n=data.n_sampled, seed=spec.seed)
     measure.asked(spec.pack, spec.trait, spec.protocol.measuring)
     for name in spec.protocol.methods:

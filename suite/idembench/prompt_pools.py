@@ -27,8 +27,11 @@ COLUMNS = ("prompt", "messages", "conversation", "conversations", "question", "i
 LONGEST = 2000
 """Characters of the longest prompt that is taken, unless told otherwise: one that a model cannot read would end a chain."""
 _OPTIONS = ("column", "config", "split", "only", "rows", "longest")
+_OF_DATASETS = ("config", "split")
+_FILE = ".jsonl"
 _USER = ("user", "human")
 _SOME = 3
+_NOTHING = object()
 
 
 def read(named: str) -> Pool:
@@ -41,11 +44,11 @@ def read(named: str) -> Pool:
 
     Raises:
         InputError: If the name does not hold, or the dataset does not have what it says.
-        DataError: If the file does not hold, or nothing is left of it.
-        EnvironmentProblem: If the Hub cannot be reached.
+        DataError: If the file or the dataset does not hold, or nothing is left of it.
+        EnvironmentProblem: If the Hub cannot be reached, or the disk is full.
     """
     name, options = _parse(named)
-    is_file = name.endswith(".jsonl")
+    is_file = name.endswith(_FILE)
     where = Path(name).expanduser()
     rows = read_jsonl(where) if is_file else _from_datasets(name, options)
     shown = where.name if is_file or where.is_dir() else name
@@ -90,7 +93,9 @@ def _pool(said: str, rows: Iterable[Mapping[str, Any]], options: Mapping[str, st
     left_out: Counter[str] = Counter()
     taken = 0
     for number, row in enumerate(rows, start=1):
-        if column and str(_cell(row, column, where)) != value:
+        if column and column not in row:
+            raise _no_column(row, column, f"{where}, row {number}", do="Name one that is there in only=COLUMN:VALUE.")
+        if column and str(row[column]) != value:
             continue
         if most is not None and taken == most:
             break
@@ -131,12 +136,24 @@ def _parse(named: str) -> tuple[str, dict[str, str]]:
             where="--prompts",
             do="only= takes COLUMN:VALUE; rows= and longest= take whole numbers from 1.",
         )
+    if name.endswith(_FILE) and (ignored := [key for key in _OF_DATASETS if key in options]):
+        raise InputError(
+            "A file has no configurations and no splits.",
+            expected=f"FILE{_FILE}, then any of {', '.join(f',{key}=...' for key in _OPTIONS if key not in _OF_DATASETS)}",
+            found=", ".join(f"{key}={options[key]}" for key in ignored),
+            where=f"--prompts {name}",
+            do="Leave it out, or name a dataset on the Hub, or a folder.",
+        )
     return name, options
 
 
 def _from_datasets(name: str, options: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
     import datasets
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import (
+        DatasetGenerationError,
+        DatasetNotFoundError,
+        DatasetsError,
+    )
 
     repository, _, revision = name.partition("@")
     # Inside `only` rows are counted after they were chosen, so all are read.
@@ -160,12 +177,22 @@ def _from_datasets(name: str, options: Mapping[str, str]) -> Iterable[Mapping[st
             where=name,
             do="See config= and split=.",
         ) from error
-    except (OSError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, DatasetsError) as error:
+        # What goes wrong while a dataset is made of its files comes wrapped, be it the machine's fault or theirs.
+        inner = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+        if isinstance(error, DatasetGenerationError) and not isinstance(inner, OSError):
+            raise DataError(
+                "The files of a dataset cannot be read.",
+                expected="JSON, CSV, Parquet or text as `datasets` reads them, with the same columns in all files",
+                found=" ".join(str(inner or error).split())[:400],
+                where=name,
+                do="Correct the files, or name one .jsonl file.",
+            ) from error
         raise EnvironmentProblem(
-            "A dataset cannot be fetched from the Hub.",
-            found=_first(error),
+            "A dataset cannot be fetched from the Hub, or not be kept on this machine.",
+            found=_first(inner or error),
             where=name,
-            do="Check the network, or download it elsewhere and name the folder, or a .jsonl file.",
+            do="Check the network and the disk, or download it elsewhere and name the folder, or a .jsonl file.",
         ) from error
 
 
@@ -173,29 +200,20 @@ def _first(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
-    if column not in row:
-        raise InputError(
-            "A pool of prompts has no such column.", expected=column, found=", ".join(map(str, row)), where=where
-        )
-    return row[column]
-
-
 def _text(row: Mapping[str, Any], column: str | None, *, where: str) -> str:
-    """What a row asks: its text, or a user's first turn."""
-    named = column or next((name for name in COLUMNS if name in row), COLUMNS[0])
-    value = _cell(row, named, where)
+    """What a row asks: its text, or a user's first turn; empty if it asks nothing."""
+    named = column or next((name for name in COLUMNS if name in row), None)
+    if named is None or named not in row:
+        raise _no_column(row, named or " or ".join(COLUMNS), where, do="Name the column with column=.")
+    value = row[named]
     if isinstance(value, str):
         return value
-    if value is None:
+    if value is None or value == []:
         return ""
     turns = [turn for turn in value if isinstance(turn, dict)] if isinstance(value, list) else []
-    said = [
-        turn.get("content", turn.get("value"))
-        for turn in turns
-        if str(turn.get("role", turn.get("from"))).lower() in _USER
-    ]
-    if not turns or (said and not isinstance(said[0], str)):
+    first = next((turn for turn in turns if str(turn.get("role", turn.get("from"))).lower() in _USER), None)
+    said = "" if first is None else next((first[key] for key in ("content", "value") if key in first), _NOTHING)
+    if not turns or not (said is None or isinstance(said, str)):
         raise DataError(
             "A row of a pool holds no prompt.",
             expected="text, or turns with a role and content (or from and value)",
@@ -203,4 +221,9 @@ def _text(row: Mapping[str, Any], column: str | None, *, where: str) -> str:
             where=where,
             do="Name the column with column=.",
         )
-    return str(said[0]) if said else ""
+    return said or ""
+
+
+def _no_column(row: Mapping[str, Any], expected: str, where: str, *, do: str) -> InputError:
+    found = ", ".join(map(str, row)) or "no columns"
+    return InputError("A pool of prompts has no such column.", expected=expected, found=found, where=where, do=do)

@@ -27,7 +27,7 @@ from idembench import (
     task_answers,
     traits,
 )
-from idembench.chain import ChainRun, plan_chain, run_chain
+from idembench.chain import ChainRun, answers_prompts, plan_chain, run_chain
 from idembench.errors import IdembenchError, InputError
 from idembench.files import available_cores, sha256_bytes, sha256_json, user_folder
 from idembench.protocol import Execution
@@ -228,13 +228,17 @@ def cells(
         judge: See `designs`.
         tasks: See `designs`.
         prompts: See `designs`.
-        fetch: Whether the model's files and the judge's may be fetched; without, for a dry run, see `Design.cell`.
+        fetch: Whether the model's files and the judge's may be fetched; without, for a dry run, see `Design.cell`. Data
+            that `tasks` and `prompts` name are fetched all the same, because what would be found depends on them.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError("Seeds must be different whole numbers from 0.", found=", ".join(map(str, seeds)) or "none")
+    # In this order: what costs nothing to find out is found out before anything is fetched, be it data, a judge or a model.
+    run = execution or Execution()
+    loading.check_device(run)
     asked = designs(
         baselines,
         trait_names=trait_names,
@@ -247,9 +251,6 @@ def cells(
         tasks=tasks,
         prompts=prompts,
     )
-    # In this order: what costs nothing to find out is found out before anything is fetched.
-    run = execution or Execution()
-    loading.check_device(run)
     for design in asked[:1] if fetch else ():
         _ready(design.judge)
     return [design.cell(model, seeds=seeds, execution=run, fetch=fetch) for design in asked]
@@ -286,7 +287,7 @@ def designs(
     tasks: Sequence[str] = (),
     prompts: str | None = None,
 ) -> list[Design]:
-    """Resolve names to what is asked of a model; no model and no judge is looked for.
+    """Resolve names to what is asked of a model; no model and no judge is looked for, but the data of tasks and prompts are.
 
     Args:
         baselines: Names of shipped protocols, or paths of YAML files.
@@ -298,7 +299,8 @@ def designs(
         control: Name of the protocol whose chains each record is set beside, seed by seed.
         judge: Who scores, by name or as it is: weights that it loads are loaded once for all that have the same. The pack's if None.
         tasks: lm-eval tasks that every checkpoint is asked beside, by name; `NAME:N` is the first N items.
-        prompts: What generations answer instead of the pack's own prompts, see `prompt_pools.read`.
+        prompts: What generations answer instead of the pack's own prompts, see `prompt_pools.read`. A control whose
+            generations answer none is without them, so that no record states a pool that nothing used.
 
     Raises:
         IdembenchError: If a name is unknown or something does not hold; see each resolver.
@@ -313,7 +315,6 @@ def designs(
     named = headers.judge if judge is None else judge
     scorer = judges.get(named, offline=True) if isinstance(named, str) else named
     judges.check_traits(scorer, names, pack=pack)
-    pool = None if prompts is None else prompt_pools.read(prompts)
 
     def settings(baseline: str, trait: str, overrides: Sequence[str] = overrides) -> Protocol:
         loaded = protocol_files.load(
@@ -327,8 +328,15 @@ def designs(
         )
         return methods.settle(loaded)
 
+    asked = [(name, settings(name, trait), trait) for name in baselines for trait in names]
+    if prompts is not None:
+        _check_answering([(name, one) for name, one, _ in asked])
+    pool = None if prompts is None else prompt_pools.read(prompts)
+
     def design(one: Protocol, trait: str, against: Design | None) -> Design:
-        own = _pack(pack, one.form) if pool is None else replace(_pack(pack, one.form), pool=pool)
+        own = _pack(pack, one.form)
+        if pool is not None and answers_prompts(one):
+            own = replace(own, pool=pool)
         return Design(
             protocol=one,
             pack=own,
@@ -348,8 +356,19 @@ def designs(
         _check_control(one, against)
         return design(against, trait, None)
 
-    asked = [(settings(name, trait), trait) for name in baselines for trait in names]
-    return [design(one, trait, beside(one, trait)) for one, trait in asked]
+    return [design(one, trait, beside(one, trait)) for _, one, trait in asked]
+
+
+def _check_answering(protocols: Sequence[tuple[str, Protocol]]) -> None:
+    """Refuse prompts for what answers none; each protocol stands beside the name that was given for it."""
+    if idle := dict.fromkeys(name for name, one in protocols if not answers_prompts(one)):
+        raise InputError(
+            "There is nothing to answer prompts here.",
+            expected="baselines whose generations learn from own outputs",
+            found=", ".join(idle),
+            where="--prompts",
+            do="Run what is named above without --prompts.",
+        )
 
 
 def _check_control(one: Protocol, against: Protocol) -> None:
