@@ -127,6 +127,11 @@ class Budget:
         """
         return cls(calls=whole(CALLS), tokens=whole(TOKENS))
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit; without one nothing is counted."""
+        return self.calls is not None or self.tokens is not None
+
     @asynccontextmanager
     async def call(self, most: int) -> AsyncIterator[Cost]:
         """Let one call through; inside, its real cost is set when it is known.
@@ -138,7 +143,7 @@ class Budget:
             EnvironmentProblem: If it does not fit, or the ledger is gone.
         """
         cost = Cost(most)
-        if self.calls is None and self.tokens is None:
+        if not self.limited:
             yield cost
             return
         spending = _ledger()

@@ -49,6 +49,8 @@ class MeteredClient(httpx2.AsyncClient):
             EnvironmentProblem: If it does not fit into the budget; it is not sent.
             httpx2.RequestError: If it is not answered.
         """
+        if not self._budget.limited:
+            return await super().send(request, **how)
         async with self._budget.call(_most(request.content)) as cost:
             try:
                 response = await super().send(request, **how)
