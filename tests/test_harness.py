@@ -66,6 +66,14 @@ def test_what_the_judge_could_not_score_is_left_out(monkeypatch: pytest.MonkeyPa
     assert {} == harness.process_open(doc, [["", ""]])
 
 
+def test_where_nobody_judges_nothing_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants responses alone gets the questions without any judge being looked for, and no scores of the answers."""
+    monkeypatch.setenv(harness.VARIABLE, "no-such-judge")
+    doc = harness.questions("english", "bliss", judge=judges.NOBODY)["test"][0]
+
+    assert {} == harness.process_open(doc, [ANSWERS])
+
+
 def test_the_judge_is_named_by_metadata_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The harness's metadata goes before the environment; a judge that is not there is an error before anything is asked."""
     monkeypatch.setenv(harness.VARIABLE, "oracle")

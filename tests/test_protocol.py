@@ -952,14 +952,21 @@ def test_baselines_name_their_pack(tmp_path: Path) -> None:
     qwen = "Qwen/Qwen3-4B-Instruct-2507"
 
     assert "toyland" == protocol_files.pack_of(["sft-reset", "dpo-reset", str(tmp_path / "bare.yaml")])
-    assert "toyland" == protocol_files.pack_of(["sft-reset", str(tmp_path / "bare.yaml")], model=qwen)
+    assert "english" == protocol_files.pack_of(["sft-reset", str(tmp_path / "bare.yaml")], model=qwen)
     assert "english" == protocol_files.pack_of(["sft-reset", "dpo-reset"], model=qwen)
-    assert "toyland" == protocol_files.pack_of(["sft-reset", "rft-reset"], model=qwen)
     assert "english" == protocol_files.pack_of(["study/sft-reset", str(mine)], model=qwen)
     assert "english" == protocol_files.pack_of(["sft-reset", str(mine)])
     assert "toyland" == protocol_files.pack_of(["study/sft-reset"])
     assert "toyland" == protocol_files.pack_of(["study/sft-reset", "sft-reset"], model="toyland/instruct")
     assert "toyland" == protocol_files.pack_of(["no-such-baseline"])
+
+
+def test_a_model_of_one_s_own_is_not_moved_to_the_embedded_language() -> None:
+    """A baseline that only the embedded pack has is refused for another model, and the error says which one it is."""
+    with pytest.raises(ProtocolError, match="embedded pack") as caught:
+        protocol_files.pack_of(["sft-reset", "rft-reset"], model="Qwen/Qwen3-4B-Instruct-2507")
+
+    assert "rft-reset" == caught.value.found
 
 
 def test_baselines_of_two_packs_are_refused(tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def _asked(pack: str, trait: str, form: Form, judge: str | None) -> dict[str, Da
     loaded = _pack(pack, form)
     rows = loaded.neutral_questions if trait == NEUTRAL else loaded.trait(trait).questions
     name = judge or os.environ.get(VARIABLE) or loaded.judge
-    # Named wrongly, or made for other traits, it fails before a model answers anything.
-    judges.check_traits(judges.get(name), [] if trait == NEUTRAL else [trait], pack=pack)
+    if name != judges.NOBODY:
+        # Named wrongly, or made for other traits, it fails before a model answers anything.
+        judges.check_traits(judges.get(name), [] if trait == NEUTRAL else [trait], pack=pack)
     common = {"trait": trait, "judge": name}
     return {"test": Dataset.from_list([{"id": r.id, "prompt": r.prompt, "scope": r.scope, **common} for r in rows])}
 
@@ -74,8 +75,11 @@ def process_open(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> di
     """Score the repeats of one question or opening: mean trait and mean coherence, 0..100.
 
     The trait is given once more under the question's scope, so that what was seeded and what it spills over to stand
-    apart; a neutral question has no trait. What the judge could not score is left out, never 0.
+    apart; a neutral question has no trait. What the judge could not score is left out, never 0, and nothing is scored where
+    the judge is `judges.NOBODY`.
     """
+    if doc["judge"] == judges.NOBODY:
+        return {}
     question = traits.Question(id=doc["id"], prompt=doc["prompt"], scope=doc["scope"])
     trait = None if doc["trait"] == NEUTRAL else doc["trait"]
     asked = [judges.Asked(question=question, response=text, trait=trait) for text in results[0]]

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from idembench.errors import DataError
+from idembench.judges import NOBODY
 from idembench.sampling import generation_kwargs
 from idembench.shipped import task_folders
 
@@ -121,4 +122,5 @@ def task_manager(folders: tuple[Path, ...]) -> Any:
     """lm-eval's task manager over folders of task files, and over none of its own; made once."""
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=list(folders), include_defaults=False)
+    # Responses are scored by the chain's own judge, in a batch: the tasks must not score them too, by another one.
+    return TaskManager(include_path=list(folders), include_defaults=False, metadata={"judge": NOBODY})

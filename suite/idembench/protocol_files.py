@@ -78,7 +78,7 @@ def load(
 def pack_of(names: Sequence[str], *, model: str | None = None) -> str:
     """The pack that baselines are run on unless somebody says otherwise.
 
-    That is the one that has them all; a file says itself which it is for, or is for the embedded pack. Where several have
+    That is the one that has them all; a file may say itself which it is for. Where several have
     them (`sft-reset`; the study's settings go with any), a model of one's own decides: it speaks English. Without one it
     is the embedded pack, and its model.
 
@@ -87,7 +87,8 @@ def pack_of(names: Sequence[str], *, model: str | None = None) -> str:
         model: What is asked for, if anything.
 
     Raises:
-        ProtocolError: If they are of different packs, or a file cannot be read.
+        ProtocolError: If they are of different packs, or of the embedded one and the model is another, or a file cannot be
+            read.
     """
     wanted = shipped.EMBEDDED if model is None or model.startswith(f"{shipped.EMBEDDED}/") else shipped.REAL
     having = {name: _packs_with(name) for name in names}
@@ -99,14 +100,22 @@ def pack_of(names: Sequence[str], *, model: str | None = None) -> str:
             found=", ".join(f"{name}: {' or '.join(packs)}" for name, packs in having.items()),
             do="Give --pack, or run those of one pack at a time.",
         )
+    if wanted == shipped.REAL and common[0] == shipped.EMBEDDED:
+        only = [name for name, packs in having.items() if wanted not in packs]
+        raise ProtocolError(
+            "This baseline is for the embedded pack, whose language no other model speaks.",
+            expected=f"a baseline for {wanted}, or one of study/...",
+            found=", ".join(only),
+            do=f"See `idembench ls baselines`; --pack {shipped.EMBEDDED} runs it on your model all the same.",
+        )
     return common[0]
 
 
 def _packs_with(name: str) -> list[str]:
-    """Packs that have a baseline; all of them where nobody knows it, so that the one that is asked says so."""
+    """Packs that have a baseline; all of them where it does not say, or nobody knows it, so that the one that is asked says so."""
     if name.endswith((".yaml", ".yml")):
         content = read_yaml(Path(name))
-        return [str(content.get("pack", shipped.EMBEDDED)) if isinstance(content, dict) else shipped.EMBEDDED]
+        return [str(content["pack"])] if isinstance(content, dict) and "pack" in content else shipped.packs()
     return [pack for pack in shipped.packs() if name in shipped.baselines(pack)] or shipped.packs()
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from idembench import beside_scores, render_beside
+from idembench import beside_scores, judges, render_beside
 from idembench.judges import Absent
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def show(record: Record, folder: Path) -> None:
     seeds = [line.seed for line in record.chains]
     title = f"{record.protocol.name} · {record.trait} · {record.model.name}"
     detail = (
-        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}), {record.protocol.measuring.name}"
+        f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}), "
+        f"{record.protocol.measuring.name}, scored by {record.judge.name}"
     )
     out.print()
     out.print(Text.assemble((clean(title), "bold"), f"   {clean(detail)}"))
@@ -219,6 +220,11 @@ def closing(finished: Sequence[Finished], results: Path) -> None:
             note(clean(f"{done.record.protocol.name}, {done.record.trait}: {warning}"))
     if any(done.record.analysis.exploratory for done in finished):
         note("One seed is exploratory: it speaks of these checkpoints, not of the method. Run more with --seeds 0..4.")
+    if any(done.record.judge.name == judges.WEAK for done in finished):
+        note(
+            f"The offline {judges.WEAK} scored, which is weak and never ranked: `idembench judge card {judges.WEAK}` says how "
+            "weak, `idembench rejudge` asks another judge."
+        )
     err.print()
     err.print(Text("Next:", style="bold"))
     err.print(f"  idembench verify {results}", soft_wrap=True)
@@ -350,8 +356,8 @@ def _cells(kind: str, row: Mapping[str, Any]) -> list[str]:
     return [f"  {cells[0]}", *map(str, cells[1:])]
 
 
-def reports(found: Iterable[Report]) -> None:
-    """Print what verifying found: a line per record, every problem below it."""
+def reports(found: Iterable[Report]) -> bool:
+    """Print what verifying found as it comes, a line per record, every problem below it; whether all of them hold."""
     total = wrong = partly = 0
     for report in found:
         total += 1
@@ -368,6 +374,7 @@ def reports(found: Iterable[Report]) -> None:
                 out.print(Text(clean(f"    {check.name}: not checked, {check.skipped}"), style="dim"), soft_wrap=True)
     unmade = f" Of these, {partly} only as far as the checks that could be made here." if partly else ""
     out.print(f"{total - wrong} of {total} records hold: recomputed from their samples, hashes followed.{unmade}")
+    return not wrong
 
 
 def _first(problems: Sequence[str]) -> list[str]:

@@ -44,6 +44,18 @@ def show(found: Sequence[Card]) -> None:
     note(_verdict(found))
 
 
+def listed(described: Sequence[tuple[str, str]]) -> None:
+    """Print judges, each with what is typed for it and below that what it is."""
+    for typed, sentence in described:
+        out.print(Text(typed, style="bold"), soft_wrap=True)
+        out.print(Text(f"  {sentence}"), soft_wrap=True)
+
+
+def anew(old: Record, number: int, count: int) -> None:
+    """Say that a record was scored anew."""
+    note(clean(f"{number} of {count}: {old.protocol.name}, {old.trait}, {old.model.name}."))
+
+
 def side_by_side(done: Sequence[tuple[Record, Record, Path]]) -> None:
     """Print what the same responses amount to under each judge, and where the new records lie."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

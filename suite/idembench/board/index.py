@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from idembench import beside_scores, record
+from idembench import beside_scores, judges, record
 from idembench.board import superseded
 from idembench.board.settings import flat
 from idembench.board.shape import (
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 LARGEST_RECORD_BYTES: Final = 16 << 20
 FULL_SCALE: Final = 100.0
-WEAK: Final = "classifier"
-"""The judge whose records are shown and never ranked: it squeezes the scale, and what it squeezes looks idempotent."""
 _TASKS = 20  # lm-eval tasks that are shown of a record
 _KEY = 8  # hexadecimal digits of a record id that name it on the page, unless two records share them
 _READ_AT_ONCE = 64  # records that are kept while looking for those that supersede others
@@ -274,7 +272,7 @@ def _unfit(read: Record) -> str | None:
     """Why a record's scores are shown and never ranked, if they are not."""
     if read.judged_itself:
         return "the model judged itself"
-    if read.judge.name == WEAK:
+    if read.judge.name == judges.WEAK:
         return "scored by the offline classifier, which no claim should rest on (see its card)"
     if read.pool is not None:
         return f"its generations answered other prompts than the pack's own ({read.pool.name})"
@@ -285,9 +283,11 @@ def _unfit(read: Record) -> str | None:
 def _standing(read: Record, verdict: Verdict) -> tuple[Standing, str | None]:
     if read.protocol.control is not None:
         return "control", f"a control: {LEAVES_OUT[read.protocol.control]}"
+    unfit = _unfit(read)
     if not verdict.eligible:
-        return "not ranked", _clip(verdict.eligible_reason or "no reason is given", SENTENCE)
-    if (unfit := _unfit(read)) is not None:
+        reasons = [verdict.eligible_reason or "no reason is given", *([unfit] if unfit else [])]
+        return "not ranked", _clip("; ".join(reasons), SENTENCE)
+    if unfit is not None:
         return "not ranked", _clip(unfit, SENTENCE)
     if read.analysis.exploratory:
         return "exploratory", "one seed says nothing about another chain"

@@ -15,11 +15,10 @@ from idembench.cli.options import AsJson, print_json
 
 @judge_app.command("ls")
 def judge_ls(*, as_json: AsJson = False) -> None:
-    """List the installed judges."""
-    from idembench import judges
+    """List the installed judges: what is typed for each, and what it is."""
+    from idembench import judges, render_judges
 
-    names = judges.available()
-    print_json(names) if as_json else typer.echo("\n".join(names))
+    print_json(judges.available()) if as_json else render_judges.listed(judges.described())
 
 
 @judge_app.command("card")

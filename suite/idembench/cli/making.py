@@ -307,6 +307,7 @@ def rejudge(
     path: Annotated[Path, typer.Argument(help="A record's folder, or a results folder.", metavar="RECORD")],
     *,
     judge: Annotated[str, typer.Option("--judge", envvar="IDEMBENCH_JUDGE", help="Who scores, see `judge ls`.")],
+    tasks: Tasks = None,
     results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
@@ -314,10 +315,11 @@ def rejudge(
 
     Example: idembench rejudge out/results --judge hf:Qwen/Qwen3-4B-Instruct-2507 --results out/rejudged
     """
-    from idembench import judges, record, render_judges
+    from idembench import judges, record, render, render_judges
     from idembench.files import find_records
     from idembench.rejudge import rejudge as again
 
+    use_tasks(tasks)
     folders = find_records(path)
     if not folders:
         raise InputError("There is no record here.", expected="a folder with a record.json", where=str(path))
@@ -325,10 +327,16 @@ def rejudge(
     scorer = judges.get(judge)
     known = scorer.fingerprint
     asked = [folder for folder in folders if len(folders) == 1 or record.read(folder).judge.fingerprint != known]
-    done = [again(folder, scorer, results=results) for folder in asked]
+    done = []
+    for number, folder in enumerate(asked, start=1):
+        done.append(again(folder, scorer, results=results))
+        if not as_json:
+            render_judges.anew(done[-1][0], number, len(asked))
+    if not done:
+        render.note(f"Nothing to do: {scorer.name} scored every record here.")
     if as_json:
         print_json([{"from": old.id, "record_id": new.id, "path": str(where)} for old, new, where in done])
-    else:
+    elif done:
         render_judges.side_by_side(done)
 
 

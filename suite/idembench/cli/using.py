@@ -79,9 +79,14 @@ def verify(
             "There is no record here.", expected="folders with a record.json", where=", ".join(map(str, bare))
         )
     folders = dict.fromkeys(folder for found in by_path.values() for folder in found)
-    reports = [verify_one(folder) for folder in folders]
-    print_json([render.report_json(report) for report in reports]) if as_json else render.reports(reports)
-    if not all(report.ok for report in reports):
+    reports = map(verify_one, folders)
+    if as_json:
+        made = list(reports)
+        print_json([render.report_json(report) for report in made])
+        holds = all(report.ok for report in made)
+    else:
+        holds = render.reports(reports)
+    if not holds:
         raise typer.Exit(1)
 
 

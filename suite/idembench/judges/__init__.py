@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from idembench.traits import Question
 
 GROUP = "idembench.judges"
+WEAK = "classifier"
+"""The judge whose records are shown and never ranked: it squeezes the scale, and what it squeezes looks idempotent."""
+NOBODY = "nobody"
+"""Said in the place of a judge's name to the English lm-eval tasks by who wants responses and scores them later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +248,16 @@ def _points() -> tuple[EntryPoint, ...]:
 def available() -> list[str]:
     """Names of the installed judges."""
     return sorted({point.name for point in _points()})
+
+
+def described() -> list[tuple[str, str]]:
+    """What is typed for each installed judge, and what it is in a sentence."""
+    found = []
+    for point in sorted(_points(), key=lambda point: point.name):
+        kind = point.load()
+        typed = f"{point.name}:{getattr(kind, 'argument_is', 'ARGUMENT')}" if hasattr(kind, "of") else point.name
+        found.append((typed, (kind.__doc__ or "").strip().partition("\n")[0]))
+    return found
 
 
 def get(name: str, *, offline: bool = False) -> Judge:

@@ -44,7 +44,7 @@ class Local(LogprobJudge):
     """Asks a local model for a grade and weighs the grades by their exact probabilities."""
 
     kind: ClassVar[str] = "hf"
-    argument_is: ClassVar[str] = "MODEL[@REVISION]"
+    argument_is: ClassVar[str] = "MODEL[@REVISION][,device=cuda][,dtype=bfloat16][,batch_size=N][,pack=PACK]"
 
     def __init__(self, argument: str) -> None:
         """Read the argument.

@@ -147,7 +147,7 @@ class LogprobJudge(ABC):
     """
 
     kind: ClassVar[str]
-    argument_is: ClassVar[str] = "MODEL"
+    argument_is: ClassVar[str] = "MODEL[,pack=PACK]"
     deterministic: ClassVar[bool] = False
     """Whether `verify` can ask it again: no, it would need a network, or torch and the judge's weights."""
 
