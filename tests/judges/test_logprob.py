@@ -110,9 +110,9 @@ def test_naming_a_judge_needs_no_torch() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("openai", "openai:MODEL"),
-        ("openai:", "openai:MODEL"),
-        ("hf", "hf:MODEL[@REVISION]"),
+        ("openai", "openai:MODEL[,pack=PACK]"),
+        ("openai:", "openai:MODEL[,pack=PACK]"),
+        ("hf", "hf:MODEL[@REVISION][,device=cuda][,dtype=bfloat16][,batch_size=N][,pack=PACK]"),
         ("classifier:small", "classifier"),
         ("toyland-exact:", "toyland-exact"),
     ],
